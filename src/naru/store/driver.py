@@ -1,0 +1,68 @@
+"""What a storage driver is: it keeps layers and says how to mount them; it never mounts them.
+
+`store/layers` calls a driver from worker threads, one call per layer at a time, and one place
+(`kernel/mounts`) carries out the mounts that `mounts()` describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, ClassVar, NamedTuple, Protocol
+
+from naru.kernel.mounts import Mount
+
+
+class ChangeKind:
+    """`Kind` of the Engine API's container changes."""
+
+    MODIFIED = 0
+    ADDED = 1
+    DELETED = 2
+
+
+class Change(NamedTuple):
+    path: str  # absolute, inside the container
+    kind: int  # a ChangeKind
+
+
+class Usage(NamedTuple):
+    bytes: int  # disk space of the layer alone, as `du` counts it
+    inodes: int
+
+
+class StorageDriver(Protocol):
+    """Layers are named by an id of 64 hex digits; `parent` is the layer below, or None."""
+
+    name: ClassVar[str]
+
+    def create(
+        self, layer: str, parent: str | None, *, writable: bool, size: int | None = None
+    ) -> None:
+        """Make an empty layer over `parent`. `size` limits a writable one, in bytes."""
+
+    def remove(self, layer: str) -> None:
+        """Delete a layer; one that is gone, or half made, is no error."""
+
+    def mounts(self, layer: str, target: Path, *, read_only: bool = False) -> Sequence[Mount]:
+        """What to mount, in order, so that `target` shows the layer over its parents."""
+
+    def apply(self, layer: str, diff: BinaryIO) -> int:
+        """Unpack a layer tar (OCI changeset with `.wh.` files) into a fresh layer -> bytes."""
+
+    def diff(self, layer: str, out: BinaryIO) -> None:
+        """Write what the layer changes against its parent as an OCI changeset tar."""
+
+    def changes(self, layer: str) -> Iterator[Change]:
+        """What the layer changes against its parent, parents before children, sorted."""
+
+    def usage(self, layer: str) -> Usage: ...
+
+    def status(self) -> Sequence[tuple[str, str]]:
+        """The `DriverStatus` rows of `docker info`."""
+
+    def data(self, layer: str, target: Path) -> dict[str, str]:
+        """`GraphDriver.Data` of inspect; `target` is where the layer is or would be mounted."""
+
+    def layers(self) -> Iterator[str]:
+        """Every layer on disk, half-made ones too: what a check compares with the records."""
