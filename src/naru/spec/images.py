@@ -1,0 +1,50 @@
+"""Naru's records of images: what `GET /images/json` needs without opening a blob."""
+
+from __future__ import annotations
+
+import msgspec
+
+from naru.spec.oci import Descriptor
+
+
+class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One image of one platform. Its id is the digest of its config document.
+
+    `layers` are the compressed layers as the manifest names them, lowest first, or empty for an
+    image that has no manifest yet; `diff_ids` are the digests of the layers' tars.
+    """
+
+    id: str  # "sha256:..."
+    created: int = 0  # ns since the epoch, from the config; 0 is "never said"
+    stored: int = 0  # ns, when it came here
+    last_tagged: int = 0  # ns; 0 is "never"
+    chain_id: str = ""  # the topmost layer; "" for an image without layers
+    diff_ids: list[str] = []
+    size: int = 0  # bytes of all its unpacked layers
+    os: str = "linux"
+    architecture: str = ""
+    variant: str = ""
+    labels: dict[str, str] = {}
+    parent: str = ""  # the image that it was committed or built from, here
+    manifest: str = ""  # digest of the manifest it came by, kept as a blob
+    index: str = ""  # digest of the index that named the manifest, kept as a blob
+    layers: list[Descriptor] = []
+
+
+class TagRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A name of an image: `docker.io/library/busybox:latest`, or `...@sha256:<manifest>`."""
+
+    name: str
+    image_id: str
+    created: int = 0  # ns since the epoch
+
+
+class BlobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A blob in the content store: a manifest, an index, a config or a compressed layer."""
+
+    id: str  # its digest, "sha256:..."
+    size: int
+    media_type: str = ""
+    diff_id: str = ""  # of a layer: the digest of its tar
+    created: int = 0  # ns since the epoch
+    repositories: list[str] = []  # where a registry is known to have it: mounts on push
