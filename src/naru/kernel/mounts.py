@@ -1,0 +1,371 @@
+"""Mounting: a `Mount` says what to mount, `mount()` does it, `mount_table()` reads it back.
+
+Options are mount(8)'s words. Overlay's lower layers are given one by one, topmost first, as
+`lowerdir+=PATH`; whether they reach the kernel as one classic option page or through the new mount
+API (no limit on their number, any character in their paths) is decided here. `OSError` is raised
+for whatever the kernel refuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from naru.kernel.syscalls import checked, libc, syscall
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_MOVE = 8192
+MS_REC = 16384
+MS_SILENT = 32768
+
+_FLAGS: dict[str, int] = {
+    "ro": MS_RDONLY,
+    "nosuid": MS_NOSUID,
+    "nodev": MS_NODEV,
+    "noexec": MS_NOEXEC,
+    "sync": 16,
+    "remount": MS_REMOUNT,
+    "mand": 64,
+    "dirsync": 128,
+    "nosymfollow": 256,
+    "noatime": 1024,
+    "nodiratime": 2048,
+    "bind": MS_BIND,
+    "rbind": MS_BIND | MS_REC,
+    "move": MS_MOVE,
+    "silent": MS_SILENT,
+    "relatime": 1 << 21,
+    "strictatime": 1 << 24,
+    "lazytime": 1 << 25,
+}
+_CLEARED: dict[str, int] = {
+    "rw": MS_RDONLY,
+    "suid": MS_NOSUID,
+    "dev": MS_NODEV,
+    "exec": MS_NOEXEC,
+    "async": 16,
+    "nomand": 64,
+    "atime": 1024,
+    "diratime": 2048,
+    "norelatime": 1 << 21,
+    "nostrictatime": 1 << 24,
+    "loud": MS_SILENT,
+    "defaults": 0,
+}
+_PROPAGATION: dict[str, int] = {
+    "unbindable": 1 << 17,
+    "private": 1 << 18,
+    "slave": 1 << 19,
+    "shared": 1 << 20,
+    "runbindable": 1 << 17 | MS_REC,
+    "rprivate": 1 << 18 | MS_REC,
+    "rslave": 1 << 19 | MS_REC,
+    "rshared": 1 << 20 | MS_REC,
+}
+# A bind mount takes these only in a second call.
+_BIND_ATTRIBUTES = (
+    MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | 256 | 1024 | 2048 | 1 << 21 | 1 << 24
+)
+
+MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
+
+_LOWER = "lowerdir+="
+_FSOPEN, _FSCONFIG, _FSMOUNT, _MOVE_MOUNT = 430, 431, 432, 429
+_CLOEXEC = 1
+_SET_FLAG, _SET_STRING, _CREATE = 0, 1, 6
+_MOVE_EMPTY_PATH = 4
+_ATTRIBUTES = {MS_RDONLY: 1, MS_NOSUID: 2, MS_NODEV: 4, MS_NOEXEC: 8, 1024: 0x10, 2048: 0x80}
+_CLONE_FS = 0x200
+_STATX_ATTR_MOUNT_ROOT = 0x2000
+
+
+@dataclass(frozen=True)
+class Mount:
+    """`mount -t type -o options source target`. "" as type or source is none."""
+
+    type: str
+    source: str
+    target: Path
+    options: Sequence[str] = ()
+
+
+class MountInfo(NamedTuple):
+    """A line of /proc/self/mountinfo (proc(5)), its octal escapes undone."""
+
+    id: int
+    parent: int
+    device: str  # "major:minor"
+    root: str
+    target: str
+    options: str
+    fields: tuple[str, ...]  # "shared:1", "master:2", ...
+    type: str
+    source: str
+    super_options: str
+
+
+class _Parsed(NamedTuple):
+    flags: int
+    propagation: list[int]
+    lowers: list[str]
+    data: list[str]
+
+
+def mount(m: Mount) -> None:
+    """Carry out one mount, propagation and read-only binds included.
+
+    A second step that fails undoes the first.
+    """
+    parsed = _parse(m.options)
+    if parsed.lowers:
+        _mount_overlay(m, parsed)
+    elif not (parsed.propagation and not m.type and not parsed.flags):
+        first = parsed.flags
+        later = 0
+        if parsed.flags & MS_BIND and not parsed.flags & MS_REMOUNT:
+            later = parsed.flags & _BIND_ATTRIBUTES
+            first &= ~_BIND_ATTRIBUTES
+        _mount(m.source, m.target, m.type, first, ",".join(parsed.data))
+        if later:
+            with _undone(m.target):
+                # The kernel insists on the flags that the source's mount has locked.
+                flags = MS_BIND | MS_REMOUNT | later | _locked(m.target)
+                _mount("", m.target, "", flags, "")
+    for propagation in parsed.propagation:
+        with _undone(m.target):
+            _mount("", m.target, "", propagation, "")
+
+
+def unmount(path: Path, detach: bool = True) -> None:
+    """Unmount the topmost mount at `path`; one that is not there is no error."""
+    flags = UMOUNT_NOFOLLOW | (MNT_DETACH if detach else 0)
+    if libc.umount2(os.fsencode(path), flags) < 0:
+        number = ctypes.get_errno()
+        if number not in (errno.EINVAL, errno.ENOENT):
+            raise OSError(number, f"umount: {os.strerror(number)}", str(path))
+
+
+def is_mounted(path: Path) -> bool:
+    """Whether `path` is the root of a mount. One statx(2); it does not read the mount table."""
+    buffer = ctypes.create_string_buffer(256)
+    at_fdcwd, nofollow_no_automount = -100, 0x100 | 0x800
+    if libc.statx(at_fdcwd, os.fsencode(path), nofollow_no_automount, 0, buffer) < 0:
+        number = ctypes.get_errno()
+        if number in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        if number != errno.ENOSYS:
+            # ENOTCONN: a FUSE server that died; only the table can tell.
+            return _in_table(path)
+    attributes = int.from_bytes(buffer.raw[8:16], "little")
+    mask = int.from_bytes(buffer.raw[56:64], "little")
+    if not mask & _STATX_ATTR_MOUNT_ROOT:  # before Linux 5.8
+        return _in_table(path)
+    return bool(attributes & _STATX_ATTR_MOUNT_ROOT)
+
+
+def mount_table(path: Path = Path("/proc/self/mountinfo")) -> list[MountInfo]:
+    """Every mount of the caller's namespace, in mount order."""
+    return [
+        parse_mountinfo(line) for line in path.read_text("utf-8", "surrogateescape").splitlines()
+    ]
+
+
+def parse_mountinfo(line: str) -> MountInfo:
+    words = line.split(" ")
+    dash = words.index("-", 6)
+    kind, source, *rest = words[dash + 1 :]
+    return MountInfo(
+        id=int(words[0]),
+        parent=int(words[1]),
+        device=words[2],
+        root=_unescape(words[3]),
+        target=_unescape(words[4]),
+        options=words[5],
+        fields=tuple(words[6:dash]),
+        type=kind,
+        source=_unescape(source),
+        super_options=rest[0] if rest else "",
+    )
+
+
+def mounts_below(root: Path) -> list[Path]:
+    """Mount points at or below `root`, deepest and newest first: the order to unmount them in."""
+    top = os.path.realpath(root)
+    inside = [
+        Path(entry.target)
+        for entry in mount_table()
+        if entry.target == top or entry.target.startswith(top.rstrip("/") + "/")
+    ]
+    return inside[::-1]
+
+
+def _parse(options: Sequence[str]) -> _Parsed:
+    parsed = _Parsed(0, [], [], [])
+    flags = 0
+    for option in options:
+        if option in _FLAGS:
+            flags |= _FLAGS[option]
+        elif option in _CLEARED:
+            flags &= ~_CLEARED[option]
+        elif option in _PROPAGATION:
+            parsed.propagation.append(_PROPAGATION[option])
+        elif option.startswith(_LOWER):
+            parsed.lowers.append(option.removeprefix(_LOWER))
+        elif option:
+            parsed.data.append(option)
+    return parsed._replace(flags=flags)
+
+
+def _mount(source: str, target: Path, kind: str, flags: int, data: str) -> None:
+    result = libc.mount(
+        os.fsencode(source) or b"none",
+        os.fsencode(target),
+        os.fsencode(kind) or None,
+        ctypes.c_ulong(flags),
+        os.fsencode(data) or None,
+    )
+    checked(result, f"mount {kind or source or 'propagation'}", str(target))
+
+
+def _mount_overlay(m: Mount, parsed: _Parsed) -> None:
+    page = ",".join(["lowerdir=" + ":".join(parsed.lowers), *parsed.data])
+    values = [*parsed.lowers, *(item.partition("=")[2] for item in parsed.data)]
+    plain = not any(character in value for value in values for character in ":,\\")
+    if plain and len(os.fsencode(page)) < os.sysconf("SC_PAGE_SIZE"):
+        _mount(m.source, m.target, m.type, parsed.flags, page)
+        return
+    try:
+        _mount_by_context(m, parsed)
+    except OSError as error:
+        # ENOSYS: before Linux 5.2. EINVAL: overlay before 6.7 does not know `lowerdir+`.
+        if not plain or error.errno not in (errno.ENOSYS, errno.EINVAL):
+            raise
+        _mount_relative(m, parsed)
+
+
+def _mount_by_context(m: Mount, parsed: _Parsed) -> None:
+    """fsopen(2), one fsconfig(2) per option, fsmount(2), move_mount(2)."""
+    context = syscall(_FSOPEN, os.fsencode(m.type), _CLOEXEC, what=f"fsopen {m.type}")
+    try:
+        _configure(context, _SET_STRING, "source", m.source or "none")
+        for lower in parsed.lowers:
+            _configure(context, _SET_STRING, "lowerdir+", lower)
+        for item in parsed.data:
+            key, equals, value = item.partition("=")
+            _configure(context, _SET_STRING if equals else _SET_FLAG, key, value)
+        if parsed.flags & MS_RDONLY:
+            _configure(context, _SET_FLAG, "ro", "")
+        _configure(context, _CREATE, "", "")
+        attributes = sum(bit for flag, bit in _ATTRIBUTES.items() if parsed.flags & flag)
+        mounted = syscall(_FSMOUNT, context, _CLOEXEC, attributes, what="fsmount")
+    finally:
+        os.close(context)
+    try:
+        target = os.fsencode(m.target)
+        syscall(_MOVE_MOUNT, mounted, b"", -100, target, _MOVE_EMPTY_PATH, what="move_mount")
+    finally:
+        os.close(mounted)
+
+
+def _configure(context: int, command: int, key: str, value: str) -> None:
+    name = key.encode() if key else None
+    text = os.fsencode(value) if command == _SET_STRING else None
+    try:
+        syscall(_FSCONFIG, context, command, name, text, 0, what=f"fsconfig {key or 'create'}")
+    except OSError as error:
+        why = _messages(context)
+        text = f"{error.strerror}: {why}" if why else error.strerror
+        raise OSError(error.errno, text) from None
+
+
+def _messages(context: int) -> str:
+    """What the kernel says about the failure: a context's file gives one message a read."""
+    found: list[str] = []
+    while True:
+        try:
+            message = os.read(context, 4096)
+        except OSError:
+            return "; ".join(found)
+        found.append(message.decode(errors="replace").strip().removeprefix("e "))
+
+
+def _mount_relative(m: Mount, parsed: _Parsed) -> None:
+    """For older kernels: shorter paths, relative to the directory that all the layers share.
+
+    The working directory is a thread's own after unshare(CLONE_FS), so the process keeps its own.
+    """
+    top = os.path.commonpath(parsed.lowers)
+    lowers = ":".join(os.path.relpath(lower, top) for lower in parsed.lowers)
+    page = ",".join([f"lowerdir={lowers}", *parsed.data])
+    if len(os.fsencode(page)) >= os.sysconf("SC_PAGE_SIZE"):
+        raise OSError(errno.E2BIG, f"{len(parsed.lowers)} layers are too many for this kernel")
+    target = m.target.absolute()
+
+    def work() -> None:
+        checked(libc.unshare(_CLONE_FS), "unshare")
+        os.chdir(top)
+        _mount(m.source, target, m.type, parsed.flags, page)
+
+    _in_own_thread(work)
+
+
+def _in_own_thread(work: Callable[[], None]) -> None:
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="mount")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+@contextlib.contextmanager
+def _undone(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        with contextlib.suppress(OSError):
+            unmount(target)
+        raise
+
+
+def _locked(target: Path) -> int:
+    bits = os.statvfs(target).f_flag
+    # ST_NOSUID, ST_NODEV and ST_NOEXEC have the values of the MS_ flags.
+    return bits & (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def _in_table(path: Path) -> bool:
+    # The last part is not resolved: it may be a mount that answers no stat.
+    wanted = os.path.join(os.path.realpath(path.parent), path.name)
+    return any(entry.target == wanted for entry in mount_table())
+
+
+def _unescape(text: str) -> str:
+    if "\\" not in text:
+        return text
+    raw = os.fsencode(text)
+    parts = raw.split(b"\\")
+    out = parts[0]
+    for part in parts[1:]:
+        out += bytes([int(part[:3], 8)]) + part[3:]
+    return os.fsdecode(out)

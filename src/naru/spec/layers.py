@@ -1,0 +1,35 @@
+"""Naru's record of a read-only layer: an unpacked OCI layer, named by its chain id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+
+class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer is complete when, and only when, its record exists."""
+
+    chain_id: str  # "sha256:..."
+    diff_id: str  # "sha256:..." of the uncompressed tar
+    parent: str | None  # chain id of the layer below
+    driver: str  # the storage driver that holds it
+    storage_id: str  # the driver's name for it, 64 hex digits
+    size: int  # bytes of the regular files in it
+    created: int  # ns since the epoch
+
+
+def chain_id(parent: str | None, diff_id: str) -> str:
+    """OCI image spec, "Layer ChainID": the name of a layer together with all below it."""
+    if parent is None:
+        return diff_id
+    return "sha256:" + hashlib.sha256(f"{parent} {diff_id}".encode()).hexdigest()
+
+
+def chain_of(diff_ids: Sequence[str]) -> str | None:
+    """The chain id of a whole image; None for one without layers."""
+    chain: str | None = None
+    for diff_id in diff_ids:
+        chain = chain_id(chain, diff_id)
+    return chain
