@@ -287,8 +287,7 @@ def _configure(context: int, command: int, key: str, value: str) -> None:
         syscall(_FSCONFIG, context, command, name, text, 0, what=f"fsconfig {key or 'create'}")
     except OSError as error:
         why = _messages(context)
-        text = f"{error.strerror}: {why}" if why else error.strerror
-        raise OSError(error.errno, text) from None
+        raise OSError(error.errno, f"{error.strerror}: {why}" if why else error.strerror) from None
 
 
 def _messages(context: int) -> str:

@@ -101,9 +101,9 @@ class Records:
         self.networks = Table("networks", NetworkRecord, "id")
         self.volumes = Table("volumes", VolumeRecord, "name")
         self.images = Table("images", ImageRecord, "id")
-        self.tags = Table("tags", TagRecord, "ref")
+        self.tags = Table("tags", TagRecord, "name")
         self.layers = Table("layers", LayerRecord, "chain_id")
-        self.blobs = Table("blobs", BlobRecord, "digest")
+        self.blobs = Table("blobs", BlobRecord, "id")
         self._path = path
         self._database = database
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
