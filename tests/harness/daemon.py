@@ -1,0 +1,209 @@
+"""A narud on private roots, for tests and benchmarks, and the stock docker CLI against it."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.harness.netns import NetworkNamespace
+
+BIN = Path(sys.executable).parent
+READY = b"API listen on"
+START_TIMEOUT = 30.0
+
+
+class Daemon:
+    """narud in a network namespace of its own. `stop()` leaves nothing behind, or fails."""
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        options: tuple[str, ...] = (),
+        hosts: tuple[str, ...] | None = None,
+        program: str = "narud",
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self._made_root = root is None
+        self.root = root or Path(tempfile.mkdtemp(prefix="naru-test-"))
+        self.socket = self.root / "n.sock"
+        self.data_root = self.root / "data"
+        self.exec_root = self.root / "exec"
+        self.log = self.root / "narud.log"
+        self.netns = NetworkNamespace()
+        self._hosts = hosts if hosts is not None else (f"unix://{self.socket}",)
+        self._options = options
+        self._program = program
+        self._env = env or {}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host(self) -> str:
+        return f"unix://{self.socket}"
+
+    def argv(self) -> list[str]:
+        hosts = [part for host in self._hosts for part in ("-H", host)]
+        return [
+            str(BIN / self._program),
+            *hosts,
+            "--data-root", str(self.data_root),
+            "--exec-root", str(self.exec_root),
+            "-p", str(self.root / "pid"),
+            "--config-file", str(self.root / "daemon.json"),
+            *self._options,
+        ]  # fmt: skip
+
+    def start(self) -> Daemon:
+        """Start narud and return when it says that it serves."""
+        config = self.root / "daemon.json"
+        if not config.exists():
+            config.write_text("{}")
+        log_from = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.netns.command(*self.argv()),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self._env},
+                start_new_session=True,
+            )
+        self._await_ready(log_from)
+        return self
+
+    def _await_ready(self, log_from: int) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        assert self.process is not None
+        pidfd = os.pidfd_open(self.process.pid)
+        try:
+            with self.log.open("rb") as log:
+                log.seek(log_from)
+                seen = b""
+                while time.monotonic() < deadline:
+                    seen += log.read()
+                    if READY in seen:
+                        return
+                    exited, _, _ = select.select([pidfd], [], [], 0.01)
+                    if exited:
+                        break
+        finally:
+            os.close(pidfd)
+        raise RuntimeError(f"narud did not start:\n{self.log.read_text(errors='replace')[-4000:]}")
+
+    def docker(
+        self,
+        *argv: str,
+        input: str | bytes | None = None,
+        check: bool = True,
+        timeout: float = 60,
+        env: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the stock docker CLI against this daemon."""
+        return self._client(["docker", "-H", self.host, *argv], input, check, timeout, env)
+
+    def naru(
+        self,
+        *argv: str,
+        input: str | bytes | None = None,
+        check: bool = True,
+        timeout: float = 60,
+        env: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Naru's own client against this daemon."""
+        return self._client([str(BIN / "naru"), "-H", self.host, *argv], input, check, timeout, env)
+
+    def _client(
+        self,
+        argv: list[str],
+        input: str | bytes | None,
+        check: bool,
+        timeout: float,
+        env: dict[str, str] | None,
+    ) -> subprocess.CompletedProcess[str]:
+        clean = {k: v for k, v in os.environ.items() if k not in ("DOCKER_HOST", "NARU_HOST")}
+        done = subprocess.run(
+            argv,
+            input=input.encode() if isinstance(input, str) else input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            env={**clean, "DOCKER_CONFIG": str(self.root / "client"), **(env or {})},
+        )
+        result = subprocess.CompletedProcess(
+            argv,
+            done.returncode,
+            done.stdout.decode(errors="replace"),
+            done.stderr.decode(errors="replace"),
+        )
+        if check and result.returncode != 0:
+            raise AssertionError(
+                f"{' '.join(argv[3:])} exited {result.returncode}\n"
+                f"stdout: {result.stdout}\nstderr: {result.stderr}\n"
+                f"narud: {self.log.read_text(errors='replace')[-3000:]}"
+            )
+        return result
+
+    def make_busybox(self, name: str = "busybox") -> None:
+        """Import Debian's busybox-static as an image."""
+        self.docker("import", "--change", 'CMD ["sh"]', "-", name, input=busybox_tar())
+
+    def kill(self) -> None:
+        """kill -9: no chance to clean up."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> int:
+        """An orderly stop, as a service manager does it -> exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+    def supervisor_pids(self) -> list[int]:
+        """The supervisors of this daemon's exec root: one, or none."""
+        needle = os.fsencode(str(self.exec_root))
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    command = (entry / "cmdline").read_bytes()
+                except OSError:
+                    continue
+                if b"supervisor" in command and needle in command:
+                    found.append(int(entry.name))
+        return found
+
+    def stop(self) -> None:
+        """Remove every container, end the daemon, and take the roots away."""
+        try:
+            if self.process is not None:
+                if self.process.poll() is not None:
+                    self.start()
+                ids = self.docker("ps", "-aq", check=False).stdout.split()
+                if ids:
+                    self.docker("rm", "-f", "-v", *ids, check=False, timeout=120)
+                self.terminate()
+        finally:
+            self.netns.close()
+            if self._made_root:
+                shutil.rmtree(self.root, ignore_errors=True)
+
+
+_busybox: bytes | None = None
+
+
+def busybox_tar() -> bytes:
+    """The root file system of scripts/base-image, as a tar."""
+    global _busybox
+    if _busybox is None:
+        script = Path(__file__).resolve().parents[2] / "scripts" / "base-image"
+        _busybox = subprocess.run([str(script)], capture_output=True, check=True).stdout
+    return _busybox
