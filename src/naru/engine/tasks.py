@@ -1,0 +1,46 @@
+"""The owner of the engine's long-lived asyncio work: nothing is fired and forgotten.
+
+A task that fails is logged here with its name; `close` cancels what still runs and awaits it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Tasks:
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+        """Run `work` to its end whatever happens to the caller."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def settled(self) -> None:
+        """Wait until no task is left, those included that tasks spawn meanwhile."""
+        while self._running:
+            await asyncio.wait(set(self._running))
+
+    async def close(self, *, grace: float = 5.0) -> None:
+        """Let the tasks finish within `grace` seconds, then cancel those that remain."""
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=grace)
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s failed", task.get_name(), exc_info=error)
