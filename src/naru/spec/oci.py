@@ -10,7 +10,7 @@ import hashlib
 import platform as _host
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 from msgspec import field
@@ -18,6 +18,8 @@ from msgspec import field
 from naru.spec.containers import ContainerConfig
 from naru.spec.errors import InvalidParameter
 from naru.spec.jsonread import without_nulls
+
+T = TypeVar("T")
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -137,7 +139,7 @@ def read_config(data: bytes) -> ImageConfig:
     return _read(data, ImageConfig, "image config")
 
 
-def _read(data: bytes, shape: type[Any], what: str) -> Any:
+def _read(data: bytes, shape: type[T], what: str) -> T:
     try:
         return msgspec.convert(without_nulls(msgspec.json.decode(data)), shape)
     except msgspec.MsgspecError as error:
