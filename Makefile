@@ -29,7 +29,7 @@ test: check      ## the whole test suite, as CI runs it (root)
 	@scripts/test
 
 bench: setup-tests ## side by side with Debian's dockerd 20.10; writes bench/results
-	@$(PY) bench/run.py
+	@$(PY) -m bench.run
 
 format:          ## rewrite the sources in the house format
 	@.venv/bin/ruff format src tests bench

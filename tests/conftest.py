@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness.daemon import Daemon
+from tests.harness.leaks import Leftovers, left_behind, snapshot
+
+_BEFORE = pytest.StashKey[Leftovers]()
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +41,18 @@ def own_daemon(needs_root: None) -> Iterator[Daemon]:
         yield started
     finally:
         started.stop()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[_BEFORE] = snapshot()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A run that leaves something behind on the machine has failed."""
+    left = left_behind(session.config.stash[_BEFORE], snapshot())
+    if left:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line("\nleft behind on this machine:\n  " + "\n  ".join(left), red=True)
+        if exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED

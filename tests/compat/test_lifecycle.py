@@ -7,7 +7,6 @@ import subprocess
 import time
 
 import pytest
-
 from tests.harness.daemon import Daemon
 
 
@@ -30,7 +29,16 @@ def test_stop_sends_the_stop_signal(daemon: Daemon, sleeper: str) -> None:
 
 
 def test_stop_kills_after_the_timeout(daemon: Daemon) -> None:
-    daemon.docker("run", "-d", "--name", "deaf", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 1; done")
+    daemon.docker(
+        "run",
+        "-d",
+        "--name",
+        "deaf",
+        "busybox",
+        "sh",
+        "-c",
+        "trap '' TERM; while :; do sleep 1; done",
+    )
     daemon.docker("stop", "-t", "1", "deaf")
     assert state(daemon, "deaf", "ExitCode") == "137"
     daemon.docker("rm", "deaf")
@@ -83,7 +91,9 @@ def test_remove_of_a_running_container(daemon: Daemon, sleeper: str) -> None:
 
 def test_wait_for_several(daemon: Daemon) -> None:
     for code in (3, 4):
-        daemon.docker("run", "-d", "--name", f"w{code}", "busybox", "sh", "-c", f"sleep 0.3; exit {code}")
+        daemon.docker(
+            "run", "-d", "--name", f"w{code}", "busybox", "sh", "-c", f"sleep 0.3; exit {code}"
+        )
     assert daemon.docker("wait", "w3", "w4").stdout == "3\n4\n"
     daemon.docker("rm", "w3", "w4")
 

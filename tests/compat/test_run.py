@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.harness.daemon import Daemon
 
 
@@ -19,7 +18,9 @@ def test_prints_what_the_container_prints(daemon: Daemon) -> None:
 
 
 def test_runs_the_image_command_without_one(daemon: Daemon) -> None:
-    assert daemon.docker("run", "--rm", "-i", "busybox", input="echo from sh\n").stdout == "from sh\n"
+    assert (
+        daemon.docker("run", "--rm", "-i", "busybox", input="echo from sh\n").stdout == "from sh\n"
+    )
 
 
 @pytest.mark.parametrize("code", [0, 1, 42, 255])
@@ -90,7 +91,9 @@ def test_working_directory_user_and_entrypoint(daemon: Daemon) -> None:
 
 def test_hostname_and_hosts_file(daemon: Daemon) -> None:
     assert out(daemon, "--hostname", "boat", "busybox", "hostname") == "boat\n"
-    hosts = out(daemon, "--hostname", "boat", "--add-host", "pier:10.1.2.3", "busybox", "cat", "/etc/hosts")
+    hosts = out(
+        daemon, "--hostname", "boat", "--add-host", "pier:10.1.2.3", "busybox", "cat", "/etc/hosts"
+    )
     assert "127.0.0.1\tlocalhost" in hosts
     assert "10.1.2.3\tpier" in hosts
     assert hosts.splitlines()[-1].split("\t")[-1] == "boat"
@@ -128,7 +131,13 @@ def test_bind_mounts(daemon: Daemon, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Read-only file system" in done.stderr
     done = daemon.docker(
-        "run", "--rm", "--mount", "type=bind,src=/no/such/dir,dst=/in", "busybox", "true", check=False
+        "run",
+        "--rm",
+        "--mount",
+        "type=bind,src=/no/such/dir,dst=/in",
+        "busybox",
+        "true",
+        check=False,
     )
     assert done.returncode == 125
     assert "bind source path does not exist: /no/such/dir" in done.stderr
@@ -185,9 +194,9 @@ def test_out_of_memory_is_told(daemon: Daemon) -> None:
 
 
 def test_ulimits(daemon: Daemon) -> None:
-    assert out(daemon, "--ulimit", "nofile=100:200", "busybox", "sh", "-c", "ulimit -n; ulimit -Hn") == (
-        "100\n200\n"
-    )
+    assert out(
+        daemon, "--ulimit", "nofile=100:200", "busybox", "sh", "-c", "ulimit -n; ulimit -Hn"
+    ) == ("100\n200\n")
 
 
 def test_capabilities_and_seccomp(daemon: Daemon) -> None:
@@ -195,7 +204,9 @@ def test_capabilities_and_seccomp(daemon: Daemon) -> None:
     usual = out(daemon, "busybox", "sh", "-c", status)
     assert "CapEff:\t00000000a80425fb" in usual
     assert "Seccomp:\t2" in usual
-    assert "CapEff:\t0000000000000000" in out(daemon, "--cap-drop", "ALL", "busybox", "sh", "-c", status)
+    assert "CapEff:\t0000000000000000" in out(
+        daemon, "--cap-drop", "ALL", "busybox", "sh", "-c", status
+    )
     added = out(daemon, "--cap-add", "SYS_ADMIN", "busybox", "sh", "-c", status)
     assert "CapEff:\t00000000a82425fb" in added
     nnp = out(daemon, "--security-opt", "no-new-privileges", "busybox", "sh", "-c", status)
@@ -214,7 +225,9 @@ def test_init_is_pid_one(daemon: Daemon) -> None:
 
 def test_sensitive_paths_are_masked(daemon: Daemon) -> None:
     assert out(daemon, "busybox", "sh", "-c", "cat /proc/kcore | wc -c") == "0\n"
-    done = daemon.docker("run", "--rm", "busybox", "sh", "-c", "echo 1 > /proc/sys/kernel/hostname", check=False)
+    done = daemon.docker(
+        "run", "--rm", "busybox", "sh", "-c", "echo 1 > /proc/sys/kernel/hostname", check=False
+    )
     assert done.returncode != 0
 
 
@@ -227,7 +240,9 @@ def test_detached_run_prints_the_id(daemon: Daemon) -> None:
 
 def test_pid_ipc_and_network_of_another_container(daemon: Daemon) -> None:
     daemon.docker("run", "-d", "--name", "first", "busybox", "sleep", "60")
-    address = out(daemon, "--network", "container:first", "busybox", "ip", "-4", "addr", "show", "eth0")
+    address = out(
+        daemon, "--network", "container:first", "busybox", "ip", "-4", "addr", "show", "eth0"
+    )
     mine = daemon.docker("exec", "first", "ip", "-4", "addr", "show", "eth0").stdout
     assert address == mine
     assert "sleep" in out(daemon, "--pid", "container:first", "busybox", "ps")
@@ -249,20 +264,28 @@ def test_network_host_is_the_daemons(daemon: Daemon) -> None:
 
 def test_containers_of_the_bridge_reach_each_other(daemon: Daemon) -> None:
     daemon.docker("run", "-d", "--name", "server", "busybox", "httpd", "-f", "-h", "/etc")
-    address = daemon.docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "server").stdout.strip()
+    address = daemon.docker(
+        "inspect", "-f", "{{.NetworkSettings.IPAddress}}", "server"
+    ).stdout.strip()
     page = out(daemon, "busybox", "wget", "-qO-", f"http://{address}/passwd")
     assert page.startswith("root:x:0:0")
     daemon.docker("rm", "-f", "server")
 
 
 def test_published_ports(daemon: Daemon) -> None:
-    daemon.docker("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "httpd", "-f", "-h", "/etc")
+    daemon.docker(
+        "run", "-d", "--name", "web", "-p", "8080:80", "busybox", "httpd", "-f", "-h", "/etc"
+    )
     assert daemon.docker("port", "web").stdout.splitlines()[0] == "80/tcp -> 0.0.0.0:8080"
-    fetched = daemon.netns.run("wget", "-qO-", "--timeout=5", "--tries=1", "http://127.0.0.1:8080/passwd")
+    fetched = daemon.netns.run(
+        "wget", "-qO-", "--timeout=5", "--tries=1", "http://127.0.0.1:8080/passwd"
+    )
     if fetched.returncode == 127:
         fetched = daemon.netns.run("busybox", "wget", "-qO-", "http://127.0.0.1:8080/passwd")
     assert fetched.stdout.startswith("root:x:0:0"), fetched.stderr
-    done = daemon.docker("run", "-d", "--name", "web2", "-p", "8080:80", "busybox", "sleep", "9", check=False)
+    done = daemon.docker(
+        "run", "-d", "--name", "web2", "-p", "8080:80", "busybox", "sleep", "9", check=False
+    )
     assert done.returncode == 125
     assert "port is already allocated" in done.stderr
     daemon.docker("rm", "-f", "web", "web2")
@@ -282,4 +305,7 @@ def test_conflicting_names(daemon: Daemon) -> None:
 
 def test_invalid_names(daemon: Daemon) -> None:
     done = daemon.docker("create", "--name", "no spaces", "busybox", check=False)
-    assert "Invalid container name (no spaces), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed" in done.stderr
+    assert (
+        "Invalid container name (no spaces), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+        in done.stderr
+    )

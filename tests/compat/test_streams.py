@@ -7,7 +7,6 @@ import subprocess
 
 import pexpect
 import pytest
-
 from tests.harness.daemon import Daemon
 
 
@@ -34,7 +33,9 @@ def test_terminal_resize_reaches_the_container(daemon: Daemon) -> None:
     shell = spawn(daemon, "run", "--rm", "-it", "busybox")
     shell.expect("/ # ")
     shell.setwinsize(33, 77)
-    shell.sendline("for i in 1 2 3 4 5 6 7 8 9; do [ \"$(stty size)\" = '33 77' ] && break; sleep 0.2; done; stty size")
+    shell.sendline(
+        "for i in 1 2 3 4 5 6 7 8 9; do [ \"$(stty size)\" = '33 77' ] && break; sleep 0.2; done; stty size"
+    )
     shell.expect("33 77")
     shell.sendline("exit")
     shell.expect(pexpect.EOF)
@@ -81,9 +82,9 @@ def test_exec(daemon: Daemon, sleeper: str) -> None:
     done = daemon.docker("exec", sleeper, "sh", "-c", "echo out; echo err >&2; exit 4", check=False)
     assert (done.returncode, done.stdout, done.stderr) == (4, "out\n", "err\n")
     assert daemon.docker("exec", "-i", sleeper, "cat", input="through\n").stdout == "through\n"
-    assert daemon.docker("exec", "-e", "X=1", "-w", "/etc", sleeper, "sh", "-c", "echo $X; pwd").stdout == (
-        "1\n/etc\n"
-    )
+    assert daemon.docker(
+        "exec", "-e", "X=1", "-w", "/etc", sleeper, "sh", "-c", "echo $X; pwd"
+    ).stdout == ("1\n/etc\n")
     assert daemon.docker("exec", "-u", "nobody", sleeper, "id", "-un").stdout == "nobody\n"
     done = daemon.docker("exec", sleeper, "nosuch", check=False)
     assert done.returncode == 127
@@ -119,20 +120,37 @@ def test_logs(daemon: Daemon) -> None:
 
 def test_logs_follow_until_the_end(daemon: Daemon) -> None:
     daemon.docker(
-        "run", "-d", "--name", "f", "busybox", "sh", "-c", "for i in 1 2 3 4 5; do echo $i; sleep 0.1; done"
+        "run",
+        "-d",
+        "--name",
+        "f",
+        "busybox",
+        "sh",
+        "-c",
+        "for i in 1 2 3 4 5; do echo $i; sleep 0.1; done",
     )
     assert daemon.docker("logs", "-f", "f").stdout == "1\n2\n3\n4\n5\n"
     daemon.docker("rm", "f")
 
 
 def test_a_long_line_and_one_without_an_end(daemon: Daemon) -> None:
-    daemon.docker("run", "--name", "long", "busybox", "sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; printf end")
+    daemon.docker(
+        "run",
+        "--name",
+        "long",
+        "busybox",
+        "sh",
+        "-c",
+        "head -c 100000 /dev/zero | tr '\\0' x; printf end",
+    )
     assert daemon.docker("logs", "long").stdout == "x" * 100_000 + "end"
     daemon.docker("rm", "long")
 
 
 def test_attach_sees_output_and_exit_code(daemon: Daemon) -> None:
-    daemon.docker("run", "-d", "-i", "--name", "a", "busybox", "sh", "-c", "read line; echo got $line; exit 6")
+    daemon.docker(
+        "run", "-d", "-i", "--name", "a", "busybox", "sh", "-c", "read line; echo got $line; exit 6"
+    )
     done = daemon.docker("attach", "a", input="hello\n", check=False)
     assert (done.returncode, done.stdout) == (6, "got hello\n")
     daemon.docker("rm", "a")
@@ -147,7 +165,9 @@ def test_a_stalled_client_does_not_stop_the_container(daemon: Daemon) -> None:
     try:
         assert reader.stdout is not None
         os.read(reader.stdout.fileno(), 1)  # it has begun; now read no more
-        daemon.docker("exec", "chatty", "sh", "-c", "until [ -e /done ]; do sleep 0.1; done", timeout=90)
+        daemon.docker(
+            "exec", "chatty", "sh", "-c", "until [ -e /done ]; do sleep 0.1; done", timeout=90
+        )
     finally:
         reader.kill()
         reader.wait()
@@ -164,10 +184,20 @@ def test_events(daemon: Daemon) -> None:
     try:
         assert watcher.stdout is not None
         # The stream has begun once the history asked for with --since is there too.
-        done = daemon.docker("run", "--rm", "--name", "ev", "busybox", "sh", "-c", "exit 2", check=False)
+        done = daemon.docker(
+            "run", "--rm", "--name", "ev", "busybox", "sh", "-c", "exit 2", check=False
+        )
         assert done.returncode == 2
         history = daemon.docker(
-            "events", "--since", "5m", "--until", "0s", "--filter", "container=ev", "--format", "{{.Action}}"
+            "events",
+            "--since",
+            "5m",
+            "--until",
+            "0s",
+            "--filter",
+            "container=ev",
+            "--format",
+            "{{.Action}}",
         ).stdout.split()
         assert history == ["create", "attach", "start", "die", "destroy"]
     finally:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import subprocess
-import uuid
+import tempfile
+from pathlib import Path
 
 
 class NetworkNamespace:
-    """A named namespace with its loopback up. Gone, with all links and rules, on `close()`."""
+    """A namespace kept by a bind mount, its loopback up. Gone, links and rules too, on `close()`.
+
+    Not `ip netns`: that leaves a mount on /run/netns, and its `exec` hides mounts from the host.
+    """
 
     def __init__(self) -> None:
-        self.name = f"naru-test-{uuid.uuid4().hex[:8]}"
-        subprocess.run(["ip", "netns", "add", self.name], check=True)
-        subprocess.run(["ip", "-n", self.name, "link", "set", "lo", "up"], check=True)
+        self.path = Path(tempfile.mkstemp(prefix="naru-test-netns-")[1])
+        subprocess.run(["unshare", f"--net={self.path}", "true"], check=True)
+        self.run("ip", "link", "set", "lo", "up")
 
     def command(self, *argv: str) -> list[str]:
-        """`argv`, run inside. Not `ip netns exec`: that hides mounts from the host."""
-        return ["nsenter", f"--net=/run/netns/{self.name}", *argv]
+        """`argv`, run inside."""
+        return ["nsenter", f"--net={self.path}", *argv]
 
     def run(self, *argv: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -24,4 +28,5 @@ class NetworkNamespace:
         )
 
     def close(self) -> None:
-        subprocess.run(["ip", "netns", "delete", self.name], check=False)
+        subprocess.run(["umount", str(self.path)], check=False)
+        self.path.unlink(missing_ok=True)

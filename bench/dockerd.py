@@ -1,0 +1,88 @@
+"""Debian's dockerd 20.10 on private roots, in a network namespace of its own: the yardstick."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from tests.harness.daemon import busybox_tar
+from tests.harness.netns import NetworkNamespace
+
+READY = b"API listen on"
+
+
+class Dockerd:
+    """The real thing, with its containerd; `stop()` leaves nothing behind."""
+
+    name = "dockerd"
+
+    def __init__(self, *options: str) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="naru-test-dockerd-"))
+        self.host = f"unix://{self.root}/d.sock"
+        self.log = self.root / "dockerd.log"
+        self.netns = NetworkNamespace()
+        self._options = options
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Dockerd:
+        """Start and return once it says that it serves."""
+        (self.root / "daemon.json").write_text("{}")
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.netns.command(
+                    "/usr/sbin/dockerd",
+                    "-H", self.host,
+                    "--data-root", str(self.root / "data"),
+                    "--exec-root", str(self.root / "exec"),
+                    "-p", str(self.root / "pid"),
+                    "--config-file", str(self.root / "daemon.json"),
+                    *self._options,
+                ),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        pidfd = os.pidfd_open(self.process.pid)
+        deadline = time.monotonic() + 60
+        try:
+            with self.log.open("rb") as log:
+                seen = b""
+                while time.monotonic() < deadline:
+                    seen += log.read()
+                    if READY in seen:
+                        return self
+                    if select.select([pidfd], [], [], 0.005)[0]:
+                        break
+        finally:
+            os.close(pidfd)
+        raise RuntimeError(f"dockerd did not start:\n{self.log.read_text()[-3000:]}")
+
+    def docker(self, *argv: str, input: bytes | None = None, check: bool = True) -> str:
+        done = subprocess.run(
+            ["docker", "-H", self.host, *argv], input=input, capture_output=True, check=False
+        )
+        if check and done.returncode != 0:
+            raise RuntimeError(f"docker {' '.join(argv)}: {done.stderr.decode()}")
+        return done.stdout.decode()
+
+    def make_busybox(self) -> None:
+        self.docker("import", "--change", 'CMD ["sh"]', "-", "busybox", input=busybox_tar())
+
+    def terminate(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(timeout=60)
+
+    def stop(self) -> None:
+        try:
+            if self.process is not None and self.process.poll() is None:
+                ids = self.docker("ps", "-aq", check=False).split()
+                if ids:
+                    self.docker("rm", "-f", "-v", *ids, check=False)
+                self.terminate()
+        finally:
+            self.netns.close()
+            shutil.rmtree(self.root, ignore_errors=True)
