@@ -1,0 +1,43 @@
+"""How output is taken from a process: with or without a log. Runs in the pump's thread."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final, Protocol
+
+CHUNK: Final = 64 * 1024
+"""A pipe's usual capacity: one read empties it."""
+
+
+class Intake(Protocol):
+    def read(self, stream: str, fd: int) -> bytes:
+        """The next bytes, safe in the log; b"" at the end. `BlockingIOError`: nothing there."""
+
+    def end(self, stream: str) -> None:
+        """No more will come: log what is left of an unfinished line."""
+
+    def close(self) -> None: ...
+
+
+class PlainIntake:
+    """Output that goes to attached clients only."""
+
+    def read(self, stream: str, fd: int) -> bytes:
+        return read_output(fd)
+
+    def end(self, stream: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def read_output(fd: int) -> bytes:
+    try:
+        return os.read(fd, CHUNK)
+    except OSError as error:
+        # A terminal's master says EIO, not end-of-file, once nobody holds the other side.
+        if error.errno == errno.EIO:
+            return b""
+        raise

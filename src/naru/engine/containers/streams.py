@@ -1,0 +1,500 @@
+"""The stdio of one container or exec: output to log and clients, clients' input to the process.
+
+Output is read in the pump's thread and handed to the clients on the event loop. A client that is
+slow slows the process, as a terminal would; a client that takes nothing for `STALL_SECONDS` while
+its buffer is full is dropped, so that it freezes neither the process nor other clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, Protocol
+
+from naru.engine.containers.attachment import Attachment, AttachOptions, Duplex, Ending
+from naru.engine.containers.detach_keys import DetachScanner
+from naru.engine.containers.intake import Intake, PlainIntake
+from naru.engine.containers.pump import Pump
+from naru.engine.containers.stdin import Stdin
+
+CLIENT_BUFFER: Final = 8 << 20
+"""Bytes that wait for one client before the process has to wait for it."""
+
+STALL_SECONDS: Final = 5.0
+
+DRAIN_SECONDS: Final = 3.0
+"""How long an exited process' output may stay open: a grandchild elsewhere may hold the pipe."""
+
+_CUT_OFF_READS: Final = 64
+
+_AHEAD: Final = 1 << 20
+"""Bytes that the pump may be ahead of the event loop."""
+
+
+class Stdio(Protocol):
+    """The daemon's copies of a process' stdio (`runtime` gives them)."""
+
+    @property
+    def stdin(self) -> int | None: ...
+
+    @property
+    def stdout(self) -> int | None: ...
+
+    @property
+    def stderr(self) -> int | None: ...
+
+    @property
+    def pty(self) -> int | None: ...
+
+
+class AttachPoint:
+    """Where clients attach to a container: before its start, while it runs, across restarts."""
+
+    def __init__(self) -> None:
+        self._streams: Streams | None = None
+        self._waiting: dict[Attachment, asyncio.Future[Streams | None]] = {}
+        self._closed = False
+
+    async def attach(self, conn: Duplex, options: AttachOptions) -> Ending:
+        """Connect a client until the process ends, the client leaves or detaches.
+
+        Before a start this waits for it, and no byte of the output is missed.
+        """
+        attachment = Attachment(conn, options)
+        if self._streams is not None:
+            return await self._streams.serve(attachment)
+        if self._closed:
+            return Ending.EXITED
+        started: asyncio.Future[Streams | None] = asyncio.get_running_loop().create_future()
+        self._waiting[attachment] = started
+        gone = asyncio.ensure_future(conn.wait_closed())
+        try:
+            either: set[asyncio.Future[Any]] = {started, gone}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not started.done():
+                return Ending.GONE
+            streams = started.result()
+            return Ending.EXITED if streams is None else await streams.serve(attachment)
+        finally:
+            self._waiting.pop(attachment, None)
+            gone.cancel()
+
+    def close(self) -> None:
+        """The container is removed: whoever still waits for a start waits in vain."""
+        self._closed = True
+        self._hand_over(None)
+
+    def opened(self, streams: Streams) -> None:
+        """Called by `Streams.start`: the clients that wait become the process' clients."""
+        self._streams = streams
+        for attachment in self._waiting:
+            streams.adopt(attachment)
+        self._hand_over(streams)
+
+    def ended(self, streams: Streams) -> None:
+        if self._streams is streams:
+            self._streams = None
+
+    def _hand_over(self, streams: Streams | None) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for started in waiting.values():
+            if not started.done():
+                started.set_result(streams)
+
+
+class Streams:
+    """Made by `start`, ended by `close`; owns the file descriptors it was given."""
+
+    def __init__(
+        self,
+        *,
+        outputs: dict[str, int],
+        stdin: Stdin | None,
+        tty: bool,
+        log: Intake,
+        stdin_once: bool,
+        pump: Pump,
+        point: AttachPoint | None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stdin = stdin
+        self._tty = tty
+        self._stdin_once = stdin_once
+        self._point = point
+        self._clients: set[Attachment] = set()
+        self._outlet = _Outlet(
+            outputs, log, pump, deliver=self._deliver_soon, ended=self._output_over_soon
+        )
+        self._open = set(outputs)
+        self._output_over = asyncio.Event()
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @classmethod
+    def start(
+        cls,
+        stdio: Stdio,
+        *,
+        tty: bool,
+        log: Intake | None,
+        stdin_once: bool,
+        close_stdin: Callable[[], Awaitable[None]],
+        pump: Pump,
+        point: AttachPoint | None = None,
+    ) -> Streams:
+        """Take over `stdio`. `log` None: output goes to clients only.
+
+        `close_stdin` closes the supervisor's copy of the input. Clients that wait at `point` miss
+        nothing.
+        """
+        outputs = {
+            name: fd
+            for name, fd in (("stdout", stdio.stdout), ("stderr", stdio.stderr))
+            if fd is not None
+        }
+        stdin_fd = stdio.stdin
+        if stdio.pty is not None:
+            outputs = {"stdout": stdio.pty}
+            # One descriptor per direction: closing the input never cuts the output.
+            stdin_fd = os.dup(stdio.pty) if stdin_fd is None else stdin_fd
+        streams = cls(
+            outputs=outputs,
+            stdin=None if stdin_fd is None else Stdin(stdin_fd, close_other=close_stdin),
+            tty=tty,
+            log=log or PlainIntake(),
+            stdin_once=stdin_once,
+            pump=pump,
+            point=point,
+        )
+        if point is not None:
+            point.opened(streams)
+        streams._begin()
+        return streams
+
+    async def attach(self, conn: Duplex, options: AttachOptions) -> Ending:
+        """Serve one client from now on until the output ends, the client leaves or detaches."""
+        return await self.serve(Attachment(conn, options))
+
+    def adopt(self, attachment: Attachment) -> None:
+        """Send the output to `attachment` from now on; `serve` must follow."""
+        if self._output_over.is_set():
+            attachment.finish()
+        else:
+            attachment.progressed = self._maybe_relieved
+            self._clients.add(attachment)
+            self._outlet.heard = True
+
+    async def serve(self, attachment: Attachment) -> Ending:
+        if attachment not in self._clients:
+            self.adopt(attachment)
+        sender = asyncio.ensure_future(attachment.send())
+        gone = asyncio.ensure_future(attachment.conn.wait_closed())
+        reads_input = attachment.options.stdin and self._stdin is not None
+        feeder = asyncio.ensure_future(self._feed(attachment)) if reads_input else None
+        try:
+            return await self._until_over(attachment, sender, gone, feeder)
+        finally:
+            for task in (sender, gone, feeder):
+                if task is not None:
+                    task.cancel()
+            self._forget(attachment)
+
+    async def drained(self) -> None:
+        """Return when all output is in the log and sent to the clients.
+
+        To be called once the process is gone: output that something else keeps open is cut off
+        after `DRAIN_SECONDS`. A client that stalls delays this by `STALL_SECONDS` at most.
+        """
+        try:
+            await asyncio.wait_for(self._output_over.wait(), DRAIN_SECONDS)
+        except TimeoutError:
+            self._outlet.cut_off()
+            await self._output_over.wait()
+        for client in list(self._clients):
+            await self._flushed(client)
+
+    async def close(self) -> None:
+        """The process is gone: end what is left of output, clients, input and log. Idempotent."""
+        if not self._closed and not self._output_over.is_set():
+            self._outlet.cut_off()
+            await self._output_over.wait()
+        await self._let_go()
+
+    async def leave(self) -> None:
+        """The daemon goes down and the process runs on: stop reading, lose nothing. Idempotent.
+
+        A later `start` over fresh copies of the descriptors continues where this ended.
+        """
+        for client in self._clients:
+            client.finish()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._point is not None:
+            self._point.ended(self)
+        if self._stdin is not None:
+            self._stdin.close()
+        await self._outlet.close()
+
+    # The way of the output
+
+    def _begin(self) -> None:
+        if self._open:
+            self._outlet.open()
+        else:
+            self._all_over()
+
+    def _deliver_soon(self, stream: str, data: bytes) -> None:
+        self._loop.call_soon_threadsafe(self._deliver, stream, data)
+
+    def _output_over_soon(self, stream: str) -> None:
+        # The loop is closed when the daemon went down without closing us.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._one_over, stream)
+
+    def _deliver(self, stream: str, data: bytes) -> None:
+        for client in self._clients:
+            client.push(stream, data)
+        self._outlet.taken += len(data)
+        if self._congested():
+            self._outlet.congested = True
+            self._watch_for_stall()
+        else:
+            self._outlet.relieve()
+
+    def _one_over(self, stream: str) -> None:
+        self._open.discard(stream)
+        if not self._open:
+            self._all_over()
+
+    def _all_over(self) -> None:
+        self._output_over.set()
+        if self._point is not None:
+            self._point.ended(self)
+        for client in self._clients:
+            client.finish()
+
+    # Slow clients
+
+    def _congested(self) -> bool:
+        return any(client.buffered > CLIENT_BUFFER for client in self._clients)
+
+    def _watch_for_stall(self) -> None:
+        if self._watchdog is None:
+            before = {client: client.sent for client in self._clients}
+            check = functools.partial(self._drop_stalled, before)
+            self._watchdog = self._loop.call_later(STALL_SECONDS, check)
+
+    def _drop_stalled(self, before: dict[Attachment, int]) -> None:
+        self._watchdog = None
+        for client, sent in before.items():
+            full = client.buffered > CLIENT_BUFFER
+            if full and client.sent == sent and client in self._clients:
+                client.fail()
+                self._clients.discard(client)
+        if self._congested():
+            self._watch_for_stall()
+        else:
+            self._relieve()
+
+    def _maybe_relieved(self) -> None:
+        if self._outlet.congested and all(
+            client.buffered <= CLIENT_BUFFER // 2 for client in self._clients
+        ):
+            self._relieve()
+
+    def _relieve(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+        self._outlet.congested = False
+        self._outlet.relieve()
+
+    async def _flushed(self, client: Attachment) -> None:
+        while not client.flushed.is_set():
+            sent = client.sent
+            try:
+                await asyncio.wait_for(client.flushed.wait(), STALL_SECONDS)
+            except TimeoutError:
+                if client.sent == sent:
+                    client.fail()
+
+    def _forget(self, attachment: Attachment) -> None:
+        self._clients.discard(attachment)
+        self._outlet.heard = bool(self._clients)
+        self._maybe_relieved()
+
+    # One client
+
+    async def _until_over(
+        self,
+        attachment: Attachment,
+        sender: asyncio.Task[Ending],
+        gone: asyncio.Task[None],
+        feeder: asyncio.Task[Ending | None] | None,
+    ) -> Ending:
+        waiting: set[asyncio.Future[Any]] = {sender, gone, attachment.given_up}
+        if feeder is not None:
+            waiting.add(feeder)
+        while True:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if sender.done():
+                return sender.result()
+            if gone.done() or attachment.given_up.done():
+                await self._client_left(attachment)
+                return Ending.GONE
+            assert feeder is not None
+            waiting.discard(feeder)
+            ending = feeder.result()
+            if ending is Ending.DETACHED:
+                return ending
+            if ending is Ending.INPUT_OVER:
+                attachment.finish()
+
+    async def _client_left(self, attachment: Attachment) -> None:
+        if attachment.options.stdin and self._stdin_once and not self._tty:
+            await self._end_input()
+
+    async def _feed(self, attachment: Attachment) -> Ending | None:
+        """Carry a client's input until it ends -> what that means for the attach; None: nothing."""
+        assert self._stdin is not None
+        scanner = DetachScanner(attachment.options.detach_keys if self._tty else b"")
+        while data := await attachment.conn.read():
+            passed, detached = scanner.feed(data)
+            try:
+                await self._stdin.write(passed)
+            except OSError:
+                return None  # the process does not read any more; its output may go on
+            if detached:
+                return Ending.DETACHED
+        if not self._stdin_once:
+            return Ending.INPUT_OVER
+        if not self._tty:
+            await self._end_input()
+        return None
+
+    async def _end_input(self) -> None:
+        if self._stdin is not None:
+            await self._stdin.end()
+
+
+class _Outlet:
+    """The pump's side of `Streams`: all but the marked members run in the pump's thread."""
+
+    def __init__(
+        self,
+        outputs: dict[str, int],
+        log: Intake,
+        pump: Pump,
+        *,
+        deliver: Callable[[str, bytes], None],
+        ended: Callable[[str], None],
+    ) -> None:
+        self.heard = False  # set by the loop: there are clients
+        self.congested = False  # set by the loop: a client's buffer is full
+        self.taken = 0  # counted by the loop: bytes that reached the clients' buffers
+        self._given = 0
+        self._outputs = outputs
+        self._log = log
+        self._pump = pump
+        self._deliver = deliver
+        self._ended = ended
+        self._paused: set[str] = set()
+
+    def open(self) -> None:
+        """From the loop: begin to read."""
+        for fd in self._outputs.values():
+            os.set_blocking(fd, False)
+        self._pump.call(functools.partial(self._watch, list(self._outputs)))
+
+    def relieve(self) -> None:
+        """From the loop: clients have room again."""
+        if self._paused and not self.congested:
+            self._pump.call(self._go_on)
+
+    def cut_off(self) -> None:
+        """From the loop: take what is there and end."""
+        self._pump.call(self._cut_off)
+
+    async def close(self) -> None:
+        """From the loop: close the log, and leave unread what is unread."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def close_all() -> None:
+            try:
+                self._leave()
+                self._log.close()
+            finally:
+                loop.call_soon_threadsafe(done.set_result, None)
+
+        self._pump.call(close_all)
+        await done
+
+    def _watch(self, streams: Iterable[str]) -> None:
+        for stream in streams:
+            if (fd := self._outputs.get(stream)) is not None:
+                self._pump.watch(fd, functools.partial(self._readable, stream))
+
+    def _readable(self, stream: str) -> None:
+        if self._must_wait():
+            self._paused.add(stream)
+            self._pump.unwatch(self._outputs[stream])
+            # The loop may have made room just before it could see that we pause.
+            if not self._must_wait():
+                self._go_on()
+            return
+        self._take(stream)
+
+    def _must_wait(self) -> bool:
+        return self.congested or self._given - self.taken > _AHEAD
+
+    def _take(self, stream: str) -> bool:
+        """Read once -> whether there may be more."""
+        fd = self._outputs[stream]
+        try:
+            data = self._log.read(stream, fd)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._end(stream)
+            return False
+        if self.heard:
+            self._given += len(data)
+            self._deliver(stream, data)
+        return True
+
+    def _end(self, stream: str) -> None:
+        fd = self._outputs.pop(stream)
+        self._paused.discard(stream)
+        self._pump.unwatch(fd)
+        try:
+            self._log.end(stream)
+        finally:
+            os.close(fd)
+            self._ended(stream)
+
+    def _go_on(self) -> None:
+        paused, self._paused = self._paused, set()
+        self._watch(paused)
+
+    def _cut_off(self) -> None:
+        for stream in list(self._outputs):
+            # A pipe's content, not all that its other holder may go on to write.
+            for _ in range(_CUT_OFF_READS):
+                if not self._take(stream):
+                    break
+            if stream in self._outputs:
+                self._end(stream)
+
+    def _leave(self) -> None:
+        for fd in self._outputs.values():
+            self._pump.unwatch(fd)
+            os.close(fd)
+        self._outputs.clear()
