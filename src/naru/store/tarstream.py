@@ -280,7 +280,7 @@ def _parse_header(header: bytes) -> tuple[Entry, str]:
         uid=_number(header[108:116]),
         gid=_number(header[116:124]),
         size=_number(header[124:136]),
-        mtime=_number(header[136:148]) * 1_000_000_000,
+        mtime=_bounded(_number(header[136:148])) * 1_000_000_000,
         linkname=_text(header[157:257]),
     )
     entry.stored = entry.size
@@ -311,6 +311,11 @@ def _number(raw: bytes) -> int:
         raise TarError("invalid tar header") from None
 
 
+def _bounded(seconds: int) -> int:
+    """A time that the kernel can hold; 0 for another, as Docker does."""
+    return seconds if -(1 << 62) // 10**9 < seconds < (1 << 62) // 10**9 else 0
+
+
 def _decimal(raw: bytes | str) -> int:
     text = raw.decode("ascii", "replace") if isinstance(raw, bytes) else raw
     if not text.isascii() or not text.isdigit() or len(text) > 20:
@@ -322,7 +327,7 @@ def _seconds(text: str) -> int:
     """Decimal seconds, possibly negative, to ns, without a float in between."""
     whole, _, fraction = text.partition(".")
     negative = whole.startswith("-")
-    ns = _decimal(whole.lstrip("-") or "0") * 1_000_000_000
+    ns = _bounded(_decimal(whole.lstrip("-") or "0")) * 1_000_000_000
     ns += _decimal(fraction[:9].ljust(9, "0")) if fraction else 0
     return -ns if negative else ns
 

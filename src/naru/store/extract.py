@@ -1,0 +1,420 @@
+"""Unpack a layer tar below a directory, and nowhere else.
+
+Every parent directory is resolved by openat2 with RESOLVE_IN_ROOT: links lead where they would lead
+in a container whose root the target is, `..` stops there, and magic links are refused. The last
+component is never followed. So a member cannot touch anything outside, whatever the names and links
+in the archive, and whoever changes the tree meanwhile.
+
+The cost is system calls, so there are few: an open directory is kept per parent, a file of root's
+with common permissions takes open, write, utimensat and close.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import stat
+import struct
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import BinaryIO
+
+from naru.kernel.syscalls import syscall
+from naru.store.tarstream import (
+    BLOCKDEV,
+    CHARDEV,
+    DIRECTORY,
+    FIFO,
+    HARDLINK,
+    REGULAR,
+    SYMLINK,
+    Entry,
+    TarError,
+    TarReader,
+)
+from naru.store.whiteouts import METADATA_PREFIX, OPAQUE, PREFIX, Whiteouts, remove
+
+_OPENAT2 = 437
+_RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 0x02, 0x10
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_DIRECTORIES = 256
+_HOW = struct.pack("QQQ", _DIRECTORY_FLAGS, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+_SPECIAL = {CHARDEV: stat.S_IFCHR, BLOCKDEV: stat.S_IFBLK, FIFO: stat.S_IFIFO}
+_SKIPPED_XATTRS = ("trusted.overlay.", "user.overlay.")
+"""overlayfs's own marks mean something else on the disk of an overlay than in an archive."""
+
+Owner = Callable[[int, int], tuple[int, int]]
+"""Maps the (uid, gid) of an archive to those on disk, for user namespaces."""
+
+
+class ExtractError(ValueError):
+    """A member cannot be unpacked; the text names it."""
+
+
+class Extractor:
+    """Unpacks archives into the directory `root`; the sum of what it wrote is in `written`."""
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        whiteouts: Whiteouts | None = None,
+        owner: Owner | None = None,
+        umask: int | None = None,
+    ) -> None:
+        """`whiteouts`: None unpacks `.wh.` files as they are. `umask`: the process's, if known."""
+        self._root = os.open(root, _DIRECTORY_FLAGS)
+        self._whiteouts = whiteouts
+        self._owner = owner
+        self._is_root = os.geteuid() == 0
+        self._umask = _process_umask() if umask is None else umask
+        self._open: OrderedDict[str, tuple[int, bool]] = OrderedDict({"": (self._root, True)})
+        self._stale: list[int] = []  # directories of a former tree, closed when nobody uses them
+        self._mine: set[str] = set()  # what this archive put there, where whiteouts must know
+        self._hidden: set[str] = set()
+        self._track = whiteouts is not None
+        self._times: dict[str, int] = {}  # of directories, set when their content is complete
+        self.written = 0
+
+    def __enter__(self) -> Extractor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._forget()
+        self._close_stale()
+        os.close(self._root)
+        self._open.clear()
+
+    def extract(self, archive: BinaryIO) -> int:
+        """Unpack all members -> bytes of file content written."""
+        reader = TarReader(archive)
+        for entry in reader:
+            try:
+                self._member(reader, entry)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                raise ExtractError(f"{entry.name!r}: {reason}") from error
+            except OverflowError as error:
+                raise ExtractError(f"{entry.name!r}: {error}") from error
+        self._finish_directories()
+        return self.written
+
+    def _member(self, reader: TarReader, entry: Entry) -> None:
+        if self._stale:
+            self._close_stale()
+        path = _clean(entry.name)
+        if not path:
+            if entry.kind == DIRECTORY:
+                self._root_attributes(entry)
+            return
+        parent, _, name = path.rpartition("/")
+        if self._whiteouts is not None and name.startswith(PREFIX):
+            self._whiteout(self._whiteouts, parent, name)
+            return
+        directory, inherits_gid = self._directory(parent)
+        if entry.kind == REGULAR:
+            self._file(reader, entry, directory, name, path, inherits_gid)
+        elif entry.kind == DIRECTORY:
+            self._make_directory(entry, directory, name, path, inherits_gid)
+        elif entry.kind == SYMLINK:
+            self._replacing(
+                lambda: os.symlink(entry.linkname, name, dir_fd=directory), directory, name
+            )
+            self._attributes(entry, directory, name, inherits_gid)
+        elif entry.kind == HARDLINK:
+            self._hard_link(entry, directory, name, path)
+        elif entry.kind in _SPECIAL:
+            mode = _SPECIAL[entry.kind] | (entry.mode & 0o777)
+            device = os.makedev(entry.devmajor, entry.devminor)
+            self._replacing(lambda: os.mknod(name, mode, device, dir_fd=directory), directory, name)
+            self._attributes(entry, directory, name, inherits_gid)
+        else:
+            raise TarError(f"{entry.name!r}: unhandled tar header type {ord(entry.kind)}")
+        if self._track:
+            self._mine.add(path)
+
+    # -- directories ----------------------------------------------------------------------------
+
+    def _directory(self, path: str) -> tuple[int, bool]:
+        """An open directory, made with its parents where the archive left it out.
+
+        -> (descriptor, whether new files in it might get another group than ours)
+        """
+        known = self._open.get(path)
+        if known is not None:
+            if path:
+                self._open.move_to_end(path)
+            return known
+        try:
+            fd = self._open_in_root(path)
+        except FileNotFoundError:
+            fd = self._make_parents(path)
+        inherits = bool(os.fstat(fd).st_mode & stat.S_ISGID)
+        self._open[path] = (fd, inherits)
+        if len(self._open) > _OPEN_DIRECTORIES:
+            oldest = next(key for key in self._open if key)
+            os.close(self._open.pop(oldest)[0])
+        return fd, inherits
+
+    def _make_parents(self, path: str) -> int:
+        missing = [path]
+        while True:
+            parent = missing[-1].rpartition("/")[0]
+            try:
+                fd = self._open_in_root(parent or ".")
+                break
+            except FileNotFoundError:
+                missing.append(parent)
+        for step in reversed(missing):
+            try:
+                os.mkdir(step.rpartition("/")[2], 0o755, dir_fd=fd)
+            finally:
+                os.close(fd)
+            if self._track:
+                self._mine.add(step)
+            fd = self._open_in_root(step)
+        return fd
+
+    def _open_in_root(self, path: str) -> int:
+        return syscall(
+            _OPENAT2,
+            ctypes.c_int(self._root),
+            ctypes.c_char_p(os.fsencode(path)),
+            ctypes.c_char_p(_HOW),
+            ctypes.c_size_t(len(_HOW)),
+            what="openat2",
+        )
+
+    def _make_directory(
+        self, entry: Entry, directory: int, name: str, path: str, inherits: bool
+    ) -> None:
+        fresh = True
+        try:
+            os.mkdir(name, entry.mode & 0o777, dir_fd=directory)
+        except FileExistsError:
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            fresh = not stat.S_ISDIR(found.st_mode)
+            if fresh:
+                self._replace(directory, name)
+                os.mkdir(name, entry.mode & 0o777, dir_fd=directory)
+            elif path in self._open:
+                self._stale.append(self._open.pop(path)[0])  # its setgid bit may change
+        self._attributes(entry, directory, name, inherits or not fresh)
+        if self._whiteouts is not None and path in self._hidden:
+            opened, _inherits = self._directory(path)
+            self._whiteouts.make_opaque(opened, lambda child: f"{path}/{child}" in self._mine)
+        self._times[path] = entry.mtime
+
+    def _root_attributes(self, entry: Entry) -> None:
+        if self._is_root:
+            os.fchown(self._root, *self._owner_of(entry))
+        os.fchmod(self._root, entry.mode)
+        self._xattrs(entry, self._root)
+        self._open[""] = (self._root, bool(entry.mode & stat.S_ISGID))
+        self._times[""] = entry.mtime
+
+    def _finish_directories(self) -> None:
+        for path, mtime in reversed(self._times.items()):
+            parent, _, name = path.rpartition("/")
+            # A later member may have replaced the directory or its parent.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                directory, _inherits = self._directory(parent) if path else (self._root, False)
+                os.utime(name or ".", ns=(mtime, mtime), dir_fd=directory, follow_symlinks=False)
+        self._times.clear()
+
+    # -- files ----------------------------------------------------------------------------------
+
+    def _file(
+        self, reader: TarReader, entry: Entry, directory: int, name: str, path: str, inherits: bool
+    ) -> None:
+        mode = entry.mode
+        try:
+            fd = os.open(name, _CREATE, mode & 0o777, dir_fd=directory)
+        except FileExistsError:
+            self._replace(directory, name)
+            fd = os.open(name, _CREATE, mode & 0o777, dir_fd=directory)
+        try:
+            if entry.sparse is not None:
+                self._sparse(reader, entry, fd)
+            else:
+                for piece in reader.data():
+                    _write_all(fd, piece)
+            self.written += entry.stored
+            owner = self._owner_of(entry)
+            if self._is_root and (inherits or owner != (0, 0)):
+                os.fchown(fd, *owner)
+            if mode & ~0o777 or mode & self._umask:
+                os.fchmod(fd, mode)  # after chown, which clears setuid
+            if entry.xattrs:
+                self._xattrs(entry, fd)
+            os.utime(fd, ns=(entry.mtime, entry.mtime))
+        finally:
+            os.close(fd)
+
+    def _sparse(self, reader: TarReader, entry: Entry, fd: int) -> None:
+        regions = iter(entry.sparse or ())
+        at = left = 0
+        for piece in reader.data():
+            while piece:
+                while not left:
+                    at, left = next(regions)
+                count = os.pwrite(fd, piece[:left], at)
+                at, left, piece = at + count, left - count, piece[count:]
+        os.ftruncate(fd, entry.size)
+
+    def _hard_link(self, entry: Entry, directory: int, name: str, path: str) -> None:
+        target = _clean(entry.linkname)
+        if target == path:
+            return
+        parent, _, last = target.rpartition("/")
+        source = (
+            self._open[parent][0] if parent in self._open else self._open_in_root(parent or ".")
+        )
+        try:
+            self._replacing(
+                lambda: os.link(
+                    last, name, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False
+                ),
+                directory, name,
+            )  # fmt: skip
+        finally:
+            if parent not in self._open:
+                os.close(source)
+
+    def _replacing(self, make: Callable[[], None], directory: int, name: str) -> None:
+        try:
+            make()
+        except FileExistsError:
+            self._replace(directory, name)
+            make()
+
+    def _replace(self, directory: int, name: str) -> None:
+        """Make room for a member whose name is taken: the last one wins."""
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+                self._forget()
+        remove(directory, name)
+
+    def _forget(self) -> None:
+        """Look every directory up again: a link or a directory on the way may have changed."""
+        self._stale += [fd for path, (fd, _inherits) in self._open.items() if path]
+        self._open = OrderedDict({"": self._open[""]})
+
+    def _close_stale(self) -> None:
+        for fd in self._stale:
+            os.close(fd)
+        self._stale.clear()
+
+    # -- attributes -----------------------------------------------------------------------------
+
+    def _owner_of(self, entry: Entry) -> tuple[int, int]:
+        return self._owner(entry.uid, entry.gid) if self._owner else (entry.uid, entry.gid)
+
+    def _attributes(self, entry: Entry, directory: int, name: str, other_owner: bool) -> None:
+        """Owner, mode, xattrs and time of what is not a regular file and was made just now."""
+        mode, owner = entry.mode, self._owner_of(entry)
+        if self._is_root and (other_owner or owner != (0, 0)):
+            os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+        if entry.kind != SYMLINK and (mode & ~0o777 or mode & self._umask or other_owner):
+            # chmod would follow a link that somebody puts there at the right moment
+            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                if stat.S_ISLNK(os.fstat(fd).st_mode):
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                os.chmod(f"/proc/self/fd/{fd}", mode)
+            finally:
+                os.close(fd)
+        if entry.xattrs:
+            self._xattrs(entry, f"/proc/self/fd/{directory}/{name}")
+        if entry.kind != DIRECTORY:
+            times = (entry.mtime, entry.mtime)
+            os.utime(name, ns=times, dir_fd=directory, follow_symlinks=False)
+
+    def _xattrs(self, entry: Entry, target: int | str) -> None:
+        for key, value in (entry.xattrs or {}).items():
+            if key.startswith(_SKIPPED_XATTRS):
+                continue
+            try:
+                if isinstance(target, int):
+                    os.setxattr(target, key, value)
+                else:
+                    os.setxattr(target, key, value, follow_symlinks=False)
+            except OSError as error:
+                # As Docker does: user.* is not for every file type, and not every file system
+                # knows every namespace. What guards the host or the container must not be lost.
+                if key == "security.capability" and self._is_root:
+                    raise
+                if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EINVAL):
+                    raise
+
+    # -- whiteouts ------------------------------------------------------------------------------
+
+    def _whiteout(self, whiteouts: Whiteouts, parent: str, name: str) -> None:
+        if name == OPAQUE:
+            directory, _inherits = self._directory(parent)
+            below = parent + "/" if parent else ""
+            whiteouts.make_opaque(directory, lambda entry: below + entry in self._mine)
+            return
+        if name.startswith(METADATA_PREFIX):
+            return  # bookkeeping of aufs
+        hidden = name[len(PREFIX) :]
+        if hidden in ("", ".", ".."):
+            raise ExtractError(f"{parent}/{name!r}: invalid whiteout name")
+        path = f"{parent}/{hidden}" if parent else hidden
+        directory, _inherits = self._directory(parent)
+        self._hidden.add(path)
+        if path not in self._mine:
+            self._forget()
+            whiteouts.hide(directory, hidden)
+            return
+        # It speaks of the layers below, not of what this layer put in its place.
+        with contextlib.suppress(NotADirectoryError, FileNotFoundError):
+            opened, _inherits = self._directory(path)
+            whiteouts.make_opaque(opened, lambda child: f"{path}/{child}" in self._mine)
+
+
+def _clean(name: str) -> str:
+    """The member's path without `.`, `..` and double slashes, relative to the root; "" for it."""
+    if "/" not in name and name not in (".", ".."):
+        return name
+    if name[:1] != "/" and "//" not in name and "/." not in name and name[:1] != ".":
+        return name.rstrip("/")
+    parts: list[str] = []
+    for part in name.split("/"):
+        if part == "..":
+            if parts:
+                parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _write_all(fd: int, piece: memoryview) -> None:
+    while piece:
+        piece = piece[os.write(fd, piece) :]
+
+
+def _process_umask() -> int:
+    """The umask, read without setting it, which would race with other threads."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o777
+
+
+def extract(
+    archive: BinaryIO,
+    root: str | os.PathLike[str],
+    *,
+    whiteouts: Whiteouts | None = None,
+    owner: Owner | None = None,
+) -> int:
+    """Unpack `archive` into `root` -> bytes of file content written."""
+    with Extractor(root, whiteouts=whiteouts, owner=owner) as extractor:
+        return extractor.extract(archive)
