@@ -10,7 +10,7 @@ from naru.engine.containers.live import Live, Lives
 from naru.spec.containers import ContainerRecord
 from naru.spec.errors import Conflict, InvalidParameter, no_such_container
 from naru.spec.events import Event
-from naru.store.records import Records
+from naru.store.records import Records, delete, put
 
 _HEX = re.compile(r"[0-9a-f]{1,64}")
 
@@ -56,8 +56,7 @@ class Containers:
 
     async def save(self, record: ContainerRecord, *events: Event) -> ContainerRecord:
         """Make `record` the container's present; the events become true with it."""
-        put = self._records.put(self._records.containers, record)
-        await self._records.commit(put, events=events)
+        await self._records.commit(put(self._records.containers, record), events=events)
         return record
 
     async def tell(self, *events: Event) -> None:
@@ -65,8 +64,7 @@ class Containers:
         await self._records.commit(events=events)
 
     async def delete(self, record: ContainerRecord, *events: Event) -> None:
-        delete = self._records.delete(self._records.containers, record.id)
-        await self._records.commit(delete, events=events)
+        await self._records.commit(delete(self._records.containers, record.id), events=events)
         self._lives.forget(record.id)
 
     @contextmanager

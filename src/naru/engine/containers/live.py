@@ -7,7 +7,7 @@ container keeps the `Live` itself, so a wait is answered even after the record i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from naru.engine.containers.streams import AttachPoint, Streams
@@ -21,11 +21,11 @@ class Ended(NamedTuple):
 
 
 class Live:
-    def __init__(self, container_id: str, attach_point: AttachPoint) -> None:
+    def __init__(self, container_id: str) -> None:
         self.id = container_id
         self.lock = asyncio.Lock()
         """Held for one transition (start, exit, remove, ...), never while waiting for a process."""
-        self.attach_point = attach_point
+        self.attach_point = AttachPoint()
         """Where clients attach: before the first start, and across restarts."""
         self.streams: Streams | None = None
         """The running process' stdio; None while there is none."""
@@ -63,14 +63,13 @@ class Live:
 class Lives:
     """The `Live` of each container, made on first use."""
 
-    def __init__(self, *, attach_point: Callable[[str], AttachPoint]) -> None:
-        self._attach_point = attach_point
+    def __init__(self) -> None:
         self._lives: dict[str, Live] = {}
 
     def of(self, container_id: str) -> Live:
         live = self._lives.get(container_id)
         if live is None:
-            live = self._lives[container_id] = Live(container_id, self._attach_point(container_id))
+            live = self._lives[container_id] = Live(container_id)
         return live
 
     def forget(self, container_id: str) -> None:

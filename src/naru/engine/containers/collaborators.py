@@ -1,0 +1,131 @@
+"""What the container verbs need from the adapters and the other services, and no more.
+
+The verbs name these shapes instead of the concrete classes so that they can be tested with fakes:
+no root, no kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from naru.engine.containers.intake import Intake
+from naru.engine.containers.streams import Stdio
+from naru.spec.containers import ContainerRecord
+from naru.spec.images import ImageRecord
+from naru.spec.networks import EndpointSettings
+from naru.spec.oci import ImageConfig
+from naru.spec.volumes import VolumeRecord
+
+
+class Runtime(Protocol):
+    async def run(
+        self, container_id: str, bundle: Path, *, tty: bool, stdin: bool
+    ) -> tuple[int, Stdio]: ...
+
+    async def kill(self, container_id: str, signal: int, *, all: bool = False) -> None: ...
+
+    async def pause(self, container_id: str) -> None: ...
+
+    async def resume(self, container_id: str) -> None: ...
+
+    async def delete(self, container_id: str) -> None:
+        """Idempotent: also of a container that the runtime never knew."""
+
+    async def update(self, container_id: str, resources: Mapping[str, Any]) -> None: ...
+
+    async def pids(self, container_id: str) -> list[int]: ...
+
+    async def resize(
+        self, container_id: str, exec_id: str | None, height: int, width: int
+    ) -> None: ...
+
+    async def close_stdin(self, container_id: str, exec_id: str | None) -> None: ...
+
+
+class Layers(Protocol):
+    async def create_writable(
+        self, container_id: str, chain_id: str, *, size: int | None = None
+    ) -> None: ...
+
+    async def mount(self, container_id: str) -> Path: ...
+
+    async def unmount(self, container_id: str) -> None: ...
+
+    async def remove_writable(self, container_id: str) -> None: ...
+
+
+class Attachment(Protocol):
+    """A container's place in its networks; `netns` is None in the host's namespace."""
+
+    @property
+    def netns(self) -> Path | None: ...
+
+    @property
+    def endpoints(self) -> Mapping[str, EndpointSettings]: ...
+
+
+class NetworkFiles(Protocol):
+    """The contents of a container's /etc/hosts, /etc/resolv.conf and /etc/hostname."""
+
+    @property
+    def hosts(self) -> str: ...
+
+    @property
+    def resolv_conf(self) -> str: ...
+
+    @property
+    def hostname(self) -> str: ...
+
+
+class Networks(Protocol):
+    async def attach(self, container: ContainerRecord) -> Attachment: ...
+
+    async def detach(self, container_id: str) -> None: ...
+
+    def files(self, container: ContainerRecord) -> NetworkFiles: ...
+
+    def settings(self, container: ContainerRecord) -> dict[str, Any]: ...
+
+
+class Volumes(Protocol):
+    async def create(
+        self,
+        name: str,
+        *,
+        driver: str = "local",
+        options: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        anonymous: bool = False,
+    ) -> VolumeRecord: ...
+
+    async def mount(self, name: str, container_id: str) -> Path: ...
+
+    async def unmount(self, name: str, container_id: str) -> None: ...
+
+    async def remove(self, name: str) -> None: ...
+
+
+class Images(Protocol):
+    def find(self, ref: str) -> ImageRecord: ...
+
+    async def config(self, image_id: str) -> ImageConfig: ...
+
+
+class Logs(Protocol):
+    def intake(self, container: ContainerRecord) -> Intake | None: ...
+
+    async def remove(self, container_id: str) -> None: ...
+
+
+class Followers(Protocol):
+    """Services that live as long as a container runs: health checks, execs, statistics."""
+
+    def started(self, container: ContainerRecord) -> None: ...
+
+    def ended(self, container_id: str) -> None: ...
+
+
+Runtimes = Mapping[str, Runtime]
+Services = Sequence[Followers]
