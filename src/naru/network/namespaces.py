@@ -36,6 +36,8 @@ _SYSCTLS = {
     # Docker's defaults since 20.10: services need no capability to bind port 80, nor to ping.
     "ipv4/ip_unprivileged_port_start": "0",
     "ipv4/ping_group_range": "0 2147483647",
+    # Addresses are given, not made up: no link-local address, and no traffic to announce it.
+    "ipv6/conf/default/addr_gen_mode": "1",
 }
 
 

@@ -35,11 +35,10 @@ _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
-_IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 18, 26, 28
+_IFLA_LINKINFO, _IFLA_NET_NS_FD = 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
 _IFLA_BRPORT_ISOLATED = 33
-_IFLA_INET6_ADDR_GEN_MODE, _IN6_ADDR_GEN_MODE_NONE = 8, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _IFA_F_NODAD = 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
@@ -155,18 +154,12 @@ def new_veth(
     peer: str,
     peer_mac: str,
     peer_namespace: int,
-    peer_ipv6: bool = False,
 ) -> Message:
     """A veth pair: `name` here, up and port of bridge `master`; `peer` in another namespace.
 
-    The peer stays down until its addresses are set. Neither end makes a link-local IPv6 address
-    unless `peer_ipv6` asks for it inside the container.
+    The peer stays down until its addresses are set.
     """
     size = [u32(_IFLA_MTU, mtu)] if mtu else []
-    quiet = nested(
-        _IFLA_AF_SPEC,
-        nested(socket.AF_INET6, u8(_IFLA_INET6_ADDR_GEN_MODE, _IN6_ADDR_GEN_MODE_NONE)),
-    )
     other = [
         _LINK.pack(0, 0, 0, 0, 0),
         text(_IFLA_IFNAME, peer),
@@ -174,13 +167,10 @@ def new_veth(
         u32(_IFLA_NET_NS_FD, peer_namespace),
         *size,
     ]
-    if not peer_ipv6:
-        other.append(quiet)
     body = [
         text(_IFLA_IFNAME, name),
         u32(_IFLA_MASTER, master),
         *size,
-        quiet,
         nested(
             _IFLA_LINKINFO,
             text(_IFLA_INFO_KIND, "veth"),

@@ -160,7 +160,6 @@ class BridgeDriver:
                 peer=endpoint.interface,
                 peer_mac=endpoint.mac,
                 peer_namespace=namespace.fd,
-                peer_ipv6=endpoint.ipv6 is not None,
             )
         )
         undo.append(lambda: self._delete_link(endpoint.host_interface))
