@@ -128,7 +128,7 @@ def matches(event: Event, filters: Filters) -> bool:
 
 
 def encode_event(event: Event) -> dict[str, Any]:
-    """The JSON of `GET /events`: today's members, and those of API < 1.22 that clients still read."""
+    """The JSON of `GET /events`, with the members of API < 1.22 that clients still read."""
     legacy: dict[str, Any] = {}
     if event.type in ("container", "image"):
         legacy = {"status": event.action, "id": event.actor_id}
