@@ -1,0 +1,263 @@
+"""Content-addressed blobs: `<root>/sha256/<hex>`, each verified before it appears under its name.
+
+A blob that arrives is a file in `<root>/partial/` and can be read while it grows, so that unpacking
+overlaps the download. What is there under a digest is complete and durable; which blobs are needed
+is for the image records to say (`sweep`), and work under way holds a lease on what it uses.
+
+The methods block on the disk: call them from worker threads, except those that say otherwise.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import hashlib
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from naru.spec.errors import InternalError, InvalidParameter, NotFound
+from naru.spec.oci import MAX_DOCUMENT, digest_of
+from naru.store.growing import GrowingFile, GrowingReader
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_PARTIAL_LIFE = 24 * 3600.0
+"""Seconds for which a broken download is kept, to be resumed."""
+
+
+class BlobStore:
+    def __init__(self, root: Path, *, fsync: bool = True) -> None:
+        self._root = root
+        self._fsync = fsync
+        self._named = root / "sha256"
+        self._partial = root / "partial"
+        self._leases: collections.Counter[str] = collections.Counter()
+        self._lock = threading.Lock()
+        self._named.mkdir(parents=True, exist_ok=True)
+        self._partial.mkdir(exist_ok=True)
+        os.chmod(root, 0o700)
+
+    def path(self, digest: str) -> Path:
+        """Where a blob is or would be. Cheap."""
+        if not _DIGEST.fullmatch(digest):
+            raise InvalidParameter(f"unsupported digest: {digest}")
+        return self._named / digest[7:]
+
+    def has(self, digest: str) -> bool:
+        """Cheap enough for the event loop."""
+        return self.path(digest).exists()
+
+    def size(self, digest: str) -> int:
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            raise NotFound(f"blob {digest} not found") from None
+
+    def open(self, digest: str) -> BinaryIO:
+        try:
+            return self.path(digest).open("rb", buffering=0)
+        except FileNotFoundError:
+            raise NotFound(f"blob {digest} not found") from None
+
+    def read(self, digest: str) -> bytes:
+        """A document (manifest, config) whole. Small: may be called on the event loop."""
+        with self.open(digest) as file:
+            data = file.read(MAX_DOCUMENT + 1)
+        if len(data) > MAX_DOCUMENT:
+            raise InvalidParameter(f"{digest}: document of more than {MAX_DOCUMENT} bytes")
+        return data
+
+    def put(self, data: bytes) -> str:
+        """Store a document -> its digest. Blocks for the disk."""
+        digest = digest_of(data)
+        if not self.has(digest):
+            with self.ingest() as ingest:
+                ingest.write(data)
+                ingest.commit()
+        return digest
+
+    def ingest(self) -> Ingest:
+        """A blob whose digest is not known before it is complete; removed if never committed."""
+        return Ingest(self, self._partial / f"ingest-{uuid.uuid4().hex}")
+
+    def download(self, digest: str, size: int) -> Download:
+        """A blob whose digest and size are known; what an earlier attempt left is taken up."""
+        self.path(digest)
+        return Download(self, self._partial / digest[7:], digest, size)
+
+    def remove(self, digest: str) -> None:
+        self.path(digest).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def lease(self, digests: Iterable[str]) -> Iterator[None]:
+        """Keep these blobs from being swept, whether they are there yet or not. Cheap."""
+        held = list(digests)
+        with self._lock:
+            self._leases.update(held)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._leases.subtract(held)
+                self._leases += collections.Counter()  # drop the zeros
+
+    def digests(self) -> Iterator[str]:
+        for entry in os.scandir(self._named):
+            yield "sha256:" + entry.name
+
+    def sweep(self, needed: Iterable[str]) -> int:
+        """Remove every blob that is neither needed nor leased -> bytes of disk freed."""
+        keep = set(needed)
+        freed = 0
+        for entry in os.scandir(self._named):
+            digest = "sha256:" + entry.name
+            with self._lock:
+                if digest in keep or self._leases[digest]:
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    freed += entry.stat().st_blocks * 512
+                    os.unlink(entry.path)
+        return freed
+
+    def clean(self) -> None:
+        """At start: remove what a crash left half made, but downloads that can be resumed."""
+        oldest = time.time() - _PARTIAL_LIFE
+        for entry in os.scandir(self._partial):
+            if entry.name.startswith("ingest-") or entry.stat().st_mtime < oldest:
+                os.unlink(entry.path)
+
+    def disk_usage(self) -> int:
+        """Bytes on disk, half-made blobs included, as `du` counts them."""
+        return sum(
+            entry.stat().st_blocks * 512
+            for folder in (self._named, self._partial)
+            for entry in os.scandir(folder)
+        )
+
+    def verify(self, digest: str) -> bool:
+        """Whether a blob's bytes still are what its name says."""
+        with self.path(digest).open("rb") as file:
+            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest() == digest
+
+    def _publish(self, partial: Path, fd: int, digest: str) -> None:
+        if self._fsync:
+            os.fdatasync(fd)
+        os.rename(partial, self.path(digest))
+        if self._fsync:
+            folder = os.open(self._named, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+class Ingest:
+    """A blob being written; a context that removes it unless `commit()` was called."""
+
+    def __init__(self, store: BlobStore, path: Path) -> None:
+        self._store = store
+        self._path = path
+        self._file = path.open("xb", buffering=0)
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        view = memoryview(data)
+        self._hash.update(view)
+        size = len(view)
+        while view:
+            view = view[self._file.write(view) :]
+        self.size += size
+        return size
+
+    def commit(self, expected: str | None = None) -> str:
+        """Make the blob appear -> its digest. `InvalidParameter` if another was expected."""
+        digest = "sha256:" + self._hash.hexdigest()
+        if expected is not None and digest != expected:
+            raise InvalidParameter(f"blob digest mismatch: expected {expected}, got {digest}")
+        self._store._publish(self._path, self._file.fileno(), digest)
+        return digest
+
+    def __enter__(self) -> Ingest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+class Download:
+    """A blob on its way: one writer, any number of readers that follow it.
+
+    `offset` is how many bytes are there; it starts behind what an earlier attempt left.
+    """
+
+    def __init__(self, store: BlobStore, path: Path, digest: str, size: int) -> None:
+        self._store = store
+        self._path = path
+        self._digest = digest
+        self._hash = hashlib.sha256()
+        self._file = path.open("a+b", buffering=0)
+        self.size = size
+        self.offset = 0
+        self._take_up()
+        self._growing = GrowingFile(path, self.offset)
+
+    def _take_up(self) -> None:
+        self._file.seek(0)
+        while piece := self._file.read(1 << 20):
+            self._hash.update(piece)
+            self.offset += len(piece)
+        if self.offset > self.size:
+            self._reset_file()
+
+    def _reset_file(self) -> None:
+        self._file.truncate(0)
+        self._hash = hashlib.sha256()
+        self.offset = 0
+
+    @property
+    def started_over(self) -> bool:
+        return self.offset == 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        if self.offset + len(view) > self.size:
+            raise InternalError(f"{self._digest}: more than the {self.size} bytes announced")
+        self._hash.update(view)
+        self.offset += len(view)
+        while view:
+            view = view[self._file.write(view) :]
+        self._growing.grown(self.offset)
+
+    def reader(self) -> GrowingReader:
+        """Read from the start; waits for bytes that are not there yet."""
+        return self._growing.reader()
+
+    def commit(self) -> None:
+        """Verify size and digest, then let the blob appear. A wrong one is thrown away."""
+        digest = "sha256:" + self._hash.hexdigest()
+        if self.offset != self.size or digest != self._digest:
+            self._path.unlink(missing_ok=True)
+            error = InternalError(
+                f"filesystem layer verification failed for digest {self._digest}"
+                if self.offset == self.size
+                else f"{self._digest}: {self.offset} bytes of {self.size} arrived"
+            )
+            self._growing.fail(error)
+            raise error
+        self._growing.complete()
+        self._store._publish(self._path, self._file.fileno(), self._digest)
+
+    def fail(self, error: BaseException) -> None:
+        """Give up: readers get an error, the bytes stay for the next attempt."""
+        self._growing.fail(error)
+
+    def close(self) -> None:
+        self._growing.fail(InternalError("the download was abandoned"))
+        self._file.close()

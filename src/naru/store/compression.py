@@ -1,0 +1,136 @@
+"""Compressed streams of layers: told by their first bytes, inflated and deflated piece by piece.
+
+What is read at once is bounded, so that a bomb fills a disk at most (which extraction notices), and
+never the daemon's memory.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any, BinaryIO, Protocol, cast
+
+from naru.spec.errors import InvalidParameter
+
+_BUFFER = 1 << 18
+_MAGICS = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+)
+
+
+class Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class Inflated(io.RawIOBase):
+    """The plain bytes of `source`, whatever it is compressed with; `format` is "" for nothing."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        head = b""
+        while len(head) < 6 and (piece := source.read(6 - len(head))):
+            head += piece
+        self.format = next((name for magic, name in _MAGICS if head.startswith(magic)), "")
+        self._read, self._errors = _reader(self.format, _Prefixed(head, source))
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size < 0:
+            pieces = []
+            while piece := self.read(1 << 20):
+                pieces.append(piece)
+            return b"".join(pieces)
+        try:
+            return self._read(size)
+        except EOFError as error:
+            raise InvalidParameter("unexpected EOF") from error
+        except self._errors as error:
+            raise InvalidParameter(f"{self.format}: {error}") from error
+
+    def readinto(self, buffer: object, /) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+
+class _Prefixed(io.RawIOBase):
+    """`head`, then the rest of `source`; the decompressors ask for readinto."""
+
+    def __init__(self, head: bytes, source: Readable) -> None:
+        self._head = head
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self._head:
+            size = len(self._head) if size < 0 else size
+            piece, self._head = self._head[:size], self._head[size:]
+            return piece
+        return self._source.read(size)
+
+    def readinto(self, buffer: object, /) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+
+def _reader(
+    name: str, source: _Prefixed
+) -> tuple[Callable[[int], bytes], tuple[type[Exception], ...]]:
+    match name:
+        case "gzip":
+            from isal import igzip, isal_zlib
+
+            raw: Any = io.BufferedReader(source, _BUFFER)
+            file = cast("Any", igzip).IGzipFile(fileobj=raw, mode="rb")
+            return file.read1, (igzip.BadGzipFile, cast("type[Exception]", isal_zlib.error))
+        case "zstd":
+            import zstandard
+
+            # 128 MiB of window is what every decoder of the format is to support at most.
+            decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+            stream = decoder.stream_reader(
+                cast("BinaryIO", source), read_size=_BUFFER, read_across_frames=True
+            )
+            return stream.read, (zstandard.ZstdError,)
+        case "bzip2":
+            import bz2
+
+            return bz2.BZ2File(cast("BinaryIO", source)).read1, (OSError,)
+        case "xz":
+            import lzma
+
+            return lzma.LZMAFile(cast("BinaryIO", source)).read1, (lzma.LZMAError,)
+    return source.read, ()
+
+
+class GzipWriter:
+    """Deflate into `out`: fast rather than small, and the same bytes for the same input."""
+
+    def __init__(self, out: Writable, *, level: int = 1) -> None:
+        from isal import isal_zlib
+
+        self._out = out
+        self._deflate: Any = cast("Any", isal_zlib).compressobj(level=level, wbits=31)
+
+    def write(self, data: bytes | memoryview) -> int:
+        if compressed := self._deflate.compress(data):
+            self._out.write(compressed)
+        return len(data)
+
+    def close(self) -> None:
+        """Write what is pending; `out` stays open."""
+        self._out.write(self._deflate.flush())
+
+
+class Writable(Protocol):
+    def write(self, data: bytes, /) -> object: ...

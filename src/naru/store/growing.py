@@ -1,0 +1,87 @@
+"""A file that is read while another thread still appends to it."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+
+from naru.spec.errors import InternalError
+
+
+class GrowingFile:
+    """What the writer tells its readers: how much there is, and how it ended."""
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        self._path = path
+        self._size = size
+        self._done = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def grown(self, size: int) -> None:
+        with self._changed:
+            self._size = size
+            self._changed.notify_all()
+
+    def complete(self) -> None:
+        with self._changed:
+            self._done = True
+            self._changed.notify_all()
+
+    def fail(self, error: BaseException) -> None:
+        """Readers that have not reached the end get this error; nothing after `complete`."""
+        with self._changed:
+            if not self._done and self._error is None:
+                self._error = error
+                self._changed.notify_all()
+
+    def reader(self) -> GrowingReader:
+        return GrowingReader(self, self._path)
+
+    def available(self, at: int) -> int:
+        """Wait until there is something behind `at` -> how much; 0 is the end."""
+        with self._changed:
+            while True:
+                if self._size > at:
+                    return self._size - at
+                if self._done:
+                    return 0
+                if self._error is not None:
+                    raise InternalError(str(self._error)) from self._error
+                self._changed.wait()
+
+
+class GrowingReader(io.RawIOBase):
+    """A blocking reader from the file's start; it outlives a rename of the file."""
+
+    def __init__(self, growing: GrowingFile, path: Path) -> None:
+        self._growing = growing
+        self._file = path.open("rb", buffering=0)
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size < 0:
+            pieces = []
+            while piece := self.read(1 << 20):
+                pieces.append(piece)
+            return b"".join(pieces)
+        available = self._growing.available(self._at)
+        if not available:
+            return b""
+        data = self._file.read(min(size, available))
+        self._at += len(data)
+        return data
+
+    def readinto(self, buffer: object, /) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
