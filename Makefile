@@ -1,5 +1,5 @@
 # Two commands on a fresh machine: `make run` and `make test`. Both begin with `make setup`.
-.PHONY: help setup setup-tests run stop check test test-vm bench format clean lock
+.PHONY: help setup setup-tests run stop check test test-vm bench bench-images format clean lock
 
 PY := .venv/bin/python
 
@@ -30,6 +30,9 @@ test: check      ## the whole test suite, as CI runs it (root)
 
 bench: setup-tests ## side by side with Debian's dockerd 20.10; writes bench/results
 	@$(PY) -m bench.run
+
+bench-images: setup-tests ## the same for images: pull, load, save, commit, cp
+	@$(PY) -m bench.images
 
 format:          ## rewrite the sources in the house format
 	@.venv/bin/ruff format src tests bench

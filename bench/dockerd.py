@@ -21,11 +21,12 @@ class Dockerd:
 
     name = "dockerd"
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, netns: NetworkNamespace | None = None) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="naru-test-dockerd-"))
         self.host = f"unix://{self.root}/d.sock"
         self.log = self.root / "dockerd.log"
-        self.netns = NetworkNamespace()
+        self._made_netns = netns is None
+        self.netns = netns or NetworkNamespace()
         self._options = options
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -84,5 +85,6 @@ class Dockerd:
                     self.docker("rm", "-f", "-v", *ids, check=False)
                 self.terminate()
         finally:
-            self.netns.close()
+            if self._made_netns:
+                self.netns.close()
             shutil.rmtree(self.root, ignore_errors=True)

@@ -30,6 +30,7 @@ class Daemon:
         hosts: tuple[str, ...] | None = None,
         program: str = "narud",
         env: dict[str, str] | None = None,
+        netns: NetworkNamespace | None = None,
     ) -> None:
         self._made_root = root is None
         self.root = root or Path(tempfile.mkdtemp(prefix="naru-test-"))
@@ -37,7 +38,8 @@ class Daemon:
         self.data_root = self.root / "data"
         self.exec_root = self.root / "exec"
         self.log = self.root / "narud.log"
-        self.netns = NetworkNamespace()
+        self._made_netns = netns is None
+        self.netns = netns or NetworkNamespace()
         self._hosts = hosts if hosts is not None else (f"unix://{self.socket}",)
         self._options = options
         self._program = program
@@ -192,7 +194,8 @@ class Daemon:
                     self.docker("rm", "-f", "-v", *ids, check=False, timeout=120)
                 self.terminate()
         finally:
-            self.netns.close()
+            if self._made_netns:
+                self.netns.close()
             if self._made_root:
                 shutil.rmtree(self.root, ignore_errors=True)
 
