@@ -24,11 +24,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.dockerd import Dockerd
-from bench.run import RESULTS, Engine, cli, render, timed
 from tests.harness.daemon import Daemon
 from tests.harness.netns import NetworkNamespace
 from tests.harness.registry import Registry
+
+from bench.dockerd import Dockerd
+from bench.run import RESULTS, Engine, cli, render, timed
 
 MANY = 30_000
 BIG = 500 << 20

@@ -74,8 +74,20 @@ class _Node:
     """An inode to be: what its tar member said, and where it will lie in the image."""
 
     __slots__ = (
-        "blocks", "chunks", "children", "gid", "inline", "links", "mode", "mtime", "nid", "rdev",
-        "size", "tail", "uid", "xattrs",
+        "blocks",
+        "children",
+        "chunks",
+        "gid",
+        "inline",
+        "links",
+        "mode",
+        "mtime",
+        "nid",
+        "rdev",
+        "size",
+        "tail",
+        "uid",
+        "xattrs",
     )  # fmt: skip
 
     def __init__(self, mode: int, *, uid: int = 0, gid: int = 0, mtime: int = 0) -> None:
