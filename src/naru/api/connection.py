@@ -1,0 +1,370 @@
+"""One client connection: HTTP/1.1 requests one after another, then perhaps raw bytes.
+
+h11 is the parser. It is asked for nothing beyond the end of a request until that request is
+answered: what the client sent behind it may be the next request or, if the handler takes the
+connection over, bytes for a container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import h11
+
+from naru.api import httpdate
+from naru.api.body import Body
+from naru.api.hijack import RawConnection
+from naru.api.messages import HIJACKED, Answer, Response, Stream
+from naru.api.request import HttpRequest
+
+log = logging.getLogger(__name__)
+
+HEADER_LIMIT = 1024 * 1024
+"""Go's limit; X-Registry-Config of a client with many registries is long."""
+
+BEHIND_LIMIT = 256 * 1024
+"""Bytes kept that came behind a request which is not answered yet."""
+
+LINGER = 2.0
+"""Seconds in which a client may notice an early answer while it still sends its body."""
+
+WRITE_HIGH_WATER = 256 * 1024
+
+
+class Connection(asyncio.Protocol):
+    def __init__(
+        self,
+        *,
+        dispatch: Callable[[HttpRequest], Awaitable[Answer]],
+        headers: dict[str, str],
+        opened: Callable[[Connection], None],
+        closed: Callable[[Connection], None],
+    ) -> None:
+        self._dispatch = dispatch
+        self._headers = headers
+        self._opened = opened
+        self._closed = closed
+        self._loop = asyncio.get_running_loop()
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_LIMIT)
+        self._transport: asyncio.Transport
+        self._body: Body | None = None  # of the request that is being answered
+        self._raw: RawConnection | None = None
+        self._behind = 0
+        self._holds: set[str] = set()  # why reading is paused
+        self._eof = False
+        self._lost = False
+        self._closing = False
+        self._lingering = False
+        self._blocked: asyncio.Future[None] | None = None  # while the client is slow to read
+        self._watchers: set[asyncio.Future[None]] = set()
+        self.task: asyncio.Task[None] | None = None
+
+    # What asyncio tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports do not derive from asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self._opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._raw is not None:
+            self._raw.feed(data)
+        elif not self._lingering:
+            if self._body is not None and self._body.complete:
+                self._behind += len(data)
+                if self._behind > BEHIND_LIMIT:
+                    self._hold("behind", True)
+            self._http.receive_data(data)
+            self._advance()
+
+    def eof_received(self) -> bool:
+        """Half-close: the answer can still be sent; True keeps the connection for it."""
+        self._eof = True
+        if self._raw is not None:
+            self._raw.feed_eof()
+            return True
+        if self._body is None or self._lingering:
+            return False
+        self._body.fail(ConnectionResetError("the client closed the connection within its request"))
+        self._tell_watchers()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost = True
+        if self._body is not None:
+            self._body.fail(ConnectionResetError("the client closed the connection"))
+        if self._raw is not None:
+            self._raw.lost()
+        self._release_writer()
+        self._tell_watchers()
+        self._closed(self)
+
+    def pause_writing(self) -> None:
+        self._blocked = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        self._release_writer()
+
+    # What the server asks.
+
+    @property
+    def idle(self) -> bool:
+        return self.task is None or self.task.done()
+
+    def finish(self) -> None:
+        """Close once the present request is answered; streams are told that the client left."""
+        self._closing = True
+        if self.idle:
+            self._transport.close()
+        elif self._raw is not None:
+            self._raw.close()
+        else:
+            self._tell_watchers()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    # Reading.
+
+    def _advance(self) -> None:
+        """Let the parser go on until it needs data or one request is complete."""
+        while self._body is None or not self._body.complete:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError as error:
+                self._refuse(error)
+                return
+            if isinstance(event, h11.Request):
+                self._begin(event)
+            elif isinstance(event, h11.Data):
+                assert self._body is not None
+                self._body.feed(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                assert self._body is not None
+                self._body.finish()
+            else:  # NEED_DATA; PAUSED after the last request of a connection
+                return
+
+    def _begin(self, event: h11.Request) -> None:
+        headers: dict[str, str] = {}
+        for name, value in event.headers:
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        self._body = Body(wanted=self._body_wanted, pace=lambda slow: self._hold("body", slow))
+        request = HttpRequest(
+            method=event.method.decode("latin-1"),
+            target=event.target.decode("latin-1"),
+            headers=headers,
+            body=self._body,
+            take_over=self._take_over,
+            watch=self._watch,
+        )
+        self.task = self._loop.create_task(self._serve(request, self._body))
+
+    def _body_wanted(self) -> None:
+        if (
+            self._http.they_are_waiting_for_100_continue
+            and self._http.our_state is h11.SEND_RESPONSE
+        ):
+            self._send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+
+    def _refuse(self, error: h11.RemoteProtocolError) -> None:
+        """The client does not speak HTTP: say so if that is still possible, and hang up."""
+        log.debug("Bad request: %s", error)
+        if self._body is not None:
+            self._body.fail(ConnectionResetError(f"malformed request: {error}"))
+            self._closing = True
+            return
+        if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            text = f"{error.error_status_hint} {error}".encode()
+            self._send(
+                h11.Response(
+                    status_code=error.error_status_hint,
+                    headers=[
+                        ("Content-Type", "text/plain; charset=utf-8"),
+                        ("Connection", "close"),
+                        ("Content-Length", str(len(text))),
+                    ],
+                    reason=b"Bad Request",
+                )
+            )
+            self._send(h11.Data(data=text))
+            self._send(h11.EndOfMessage())
+        self._linger()
+
+    def _hold(self, reason: str, on: bool) -> None:
+        before = bool(self._holds)
+        (self._holds.add if on else self._holds.discard)(reason)
+        if self._lost or self._raw is not None or bool(self._holds) == before:
+            return
+        if self._holds:
+            self._transport.pause_reading()
+        elif not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _watch(self) -> asyncio.Future[None]:
+        """A future of the caller's own: cancelling it harms nobody else."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        if self._eof or self._lost or self._closing:
+            future.set_result(None)
+        else:
+            self._watchers.add(future)
+            future.add_done_callback(self._watchers.discard)
+        return future
+
+    def _tell_watchers(self) -> None:
+        for future in list(self._watchers):
+            if not future.done():
+                future.set_result(None)
+
+    # Answering.
+
+    async def _serve(self, request: HttpRequest, body: Body) -> None:
+        try:
+            answer = await self._dispatch(request)
+            if request.hijacked is not None:
+                if answer is not HIJACKED and isinstance(answer, Response):
+                    log.error("%s failed after the connection was taken over", request.path)
+                request.hijacked.close()
+                return
+            if isinstance(answer, Stream):
+                await self._send_stream(request, answer, body)
+            elif isinstance(answer, Response):
+                await self._send_response(request, answer, body)
+            else:
+                raise TypeError(f"{request.method} {request.path}: handler answered {answer!r}")
+        except ConnectionError as error:
+            log.debug("%s %s: %s", request.method, request.path, error)
+            self._transport.abort()
+        except asyncio.CancelledError:
+            self._transport.abort()
+            raise
+        except Exception:
+            log.exception("%s %s: the answer could not be completed", request.method, request.path)
+            self._transport.abort()  # a clean end would look like a complete answer
+        else:
+            self._next_request(body)
+
+    async def _send_response(self, request: HttpRequest, answer: Response, body: Body) -> None:
+        headers = {**self._headers, **answer.headers}
+        if answer.status not in (204, 304):
+            headers.setdefault("Content-Length", str(len(answer.body)))
+        self._send_head(answer.status, headers, body)
+        if answer.body and request.method != "HEAD":
+            self._send(h11.Data(data=answer.body))
+        self._send(h11.EndOfMessage())
+        await self._drain()
+
+    async def _send_stream(self, request: HttpRequest, answer: Stream, body: Body) -> None:
+        self._send_head(200, {**self._headers, **answer.headers}, body)
+        pieces = answer.pieces
+        try:
+            async for piece in pieces:
+                if self._lost:
+                    raise ConnectionResetError("the client left before the end of the stream")
+                if piece and request.method != "HEAD":
+                    self._send(h11.Data(data=piece))
+                    await self._drain()
+        finally:
+            if (close := getattr(pieces, "aclose", None)) is not None:
+                await close()
+        self._send(h11.EndOfMessage())
+        await self._drain()
+
+    def _send_head(self, status: int, headers: dict[str, str], body: Body) -> None:
+        if self._closing or not body.complete:
+            # What is left of the body would be taken for the next request.
+            headers["Connection"] = "close"
+        headers["Date"] = httpdate.now()
+        self._send(
+            h11.Response(
+                status_code=status,
+                headers=list(headers.items()),
+                reason=REASONS.get(status, "").encode(),
+            )
+        )
+
+    def _send(
+        self, event: h11.Response | h11.InformationalResponse | h11.Data | h11.EndOfMessage
+    ) -> None:
+        if self._lost:
+            raise ConnectionResetError("the client closed the connection")
+        pieces = self._http.send_with_data_passthrough(event)
+        if pieces:
+            self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    async def _drain(self) -> None:
+        if self._blocked is not None:
+            await asyncio.shield(self._blocked)
+        if self._lost:
+            raise ConnectionResetError("the client closed the connection")
+
+    def _release_writer(self) -> None:
+        if self._blocked is not None and not self._blocked.done():
+            self._blocked.set_result(None)
+        self._blocked = None
+
+    def _next_request(self, body: Body) -> None:
+        if not body.complete and not self._eof:
+            self._linger()
+        elif (
+            self._closing
+            or self._eof
+            or self._http.our_state is not h11.DONE
+            or self._http.their_state is not h11.DONE
+        ):
+            self._transport.close()
+        else:
+            self._http.start_next_cycle()
+            self._body = None
+            self._behind = 0
+            self._hold("behind", False)
+            self._advance()
+
+    def _linger(self) -> None:
+        """Close, but not under a client that is still sending: a reset would take our answer."""
+        self._lingering = True
+        self._body = None
+        self._holds.clear()
+        if self._lost:
+            return
+        self._transport.resume_reading()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._loop.call_later(LINGER, self._transport.close)
+
+    def _take_over(self, head: bytes) -> RawConnection:
+        if self._lost:
+            raise ConnectionResetError("the client closed the connection")
+        if self._holds:
+            self._holds.clear()
+            self._transport.resume_reading()
+        first, _ = self._http.trailing_data
+        self._raw = RawConnection(
+            self._transport, first=bytes(first), eof=self._eof, drain=self._drain
+        )
+        self._transport.write(head)
+        return self._raw
+
+
+REASONS = {
+    200: "OK",
+    201: "Created",
+    202: "Accepted",
+    204: "No Content",
+    304: "Not Modified",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}

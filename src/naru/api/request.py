@@ -1,0 +1,86 @@
+"""One request as a route sees it: `messages.Request` over a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TypeVar
+from urllib.parse import parse_qs, unquote
+
+from naru.api.body import Body
+from naru.api.hijack import RawConnection
+from naru.api.messages import Hijacked, Query, Version
+from naru.spec import jsonread
+from naru.spec.errors import InvalidParameter
+
+T = TypeVar("T")
+
+BODY_LIMIT = 16 * 1024 * 1024
+
+
+class HttpRequest:
+    """Made by the connection when the headers are in; the dispatcher fills in what it resolved."""
+
+    def __init__(
+        self,
+        *,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: Body,
+        take_over: Callable[[bytes], RawConnection],
+        watch: Callable[[], asyncio.Future[None]],
+    ) -> None:
+        path, _, query = target.partition("?")
+        if not path.startswith("/"):
+            # The absolute form, as sent to proxies: http://host/path
+            _, _, rest = path.partition("://")
+            path = "/" + rest.partition("/")[2]
+        self.method = method
+        self.path = unquote(path)
+        self.version: Version = (0, 0)
+        self.params: Mapping[str, str] = {}
+        self.query = Query(parse_qs(query, keep_blank_values=True))
+        self.headers = headers
+        self.hijacked: RawConnection | None = None
+        self._body = body
+        self._take_over = take_over
+        self._watch = watch
+
+    async def body(self) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await self._body.read():
+            size += len(piece)
+            if size > BODY_LIMIT:
+                raise InvalidParameter(f"request body too large: more than {BODY_LIMIT} bytes")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def json(self, shape: type[T]) -> T:
+        return jsonread.decode((await self.body()).strip() or b"{}", shape)
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        while piece := await self._body.read():
+            yield piece
+
+    async def hijack(self, content_type: str | None = None) -> Hijacked:
+        """Answer and take the connection over. A rest of the body is read and dropped first.
+
+        The handler owns the connection until it returns; then it is closed.
+        """
+        while await self._body.read():
+            pass
+        lines = []
+        upgrade = self.headers.get("upgrade")
+        if upgrade is not None:
+            lines = ["HTTP/1.1 101 UPGRADED", "Connection: Upgrade", f"Upgrade: {upgrade}"]
+        else:
+            lines = ["HTTP/1.1 200 OK"]
+        if content_type is not None:
+            lines.append(f"Content-Type: {content_type}")
+        self.hijacked = self._take_over("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        return self.hijacked
+
+    def disconnected(self) -> asyncio.Future[None]:
+        return self._watch()
