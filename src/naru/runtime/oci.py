@@ -1,0 +1,317 @@
+"""Drives an OCI runtime program: crun (the default), runc, or any that has runc's command line.
+
+Starts go through the supervisor, which owns the processes; everything else is a short-lived
+command of the daemon. State lives in `<exec-root>/runtime-<name>`, so that a restarted daemon
+finds every container again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from naru.kernel import process
+from naru.runtime import complaints
+from naru.runtime.seccomp_bpf import SeccompCache
+from naru.runtime.supervisor import SpawnFailed, Stdio, Supervisor
+from naru.runtime.supervisor_link import LinkLost
+from naru.runtime.warmth import CgroupWarmth
+from naru.spec.errors import InternalError
+
+log = logging.getLogger(__name__)
+
+_BPF_ANNOTATION = "run.oci.seccomp_bpf_data"
+
+
+class Runtime(Protocol):
+    """What the engine asks of a runtime. Failures are `complaints.RuntimeFailed` errors."""
+
+    name: str
+
+    async def run(
+        self,
+        container_id: str,
+        bundle: Path,
+        *,
+        tty: bool,
+        stdin: bool,
+        config: Mapping[str, Any] | None = None,
+    ) -> tuple[int, Stdio]: ...
+
+    async def exec(
+        self,
+        container_id: str,
+        exec_id: str,
+        process: Mapping[str, Any],
+        *,
+        tty: bool,
+        stdin: bool,
+    ) -> tuple[int, Stdio]: ...
+
+    async def kill(self, container_id: str, signal: int, *, all: bool = False) -> None: ...
+
+    async def pause(self, container_id: str) -> None: ...
+
+    async def resume(self, container_id: str) -> None: ...
+
+    async def delete(self, container_id: str) -> None: ...
+
+    async def update(self, container_id: str, resources: Mapping[str, Any]) -> None: ...
+
+    async def pids(self, container_id: str) -> list[int]: ...
+
+    async def state(self, container_id: str) -> RuntimeState | None: ...
+
+    async def resize(
+        self, container_id: str, exec_id: str | None, height: int, width: int
+    ) -> None: ...
+
+    async def close_stdin(self, container_id: str, exec_id: str | None = None) -> None: ...
+
+
+@dataclass(frozen=True)
+class RuntimeState:
+    status: str  # created, running, paused, stopped
+    pid: int
+
+
+class OciRuntime:
+    """`path` is the program; `args` go before the command (`--add-runtime`'s runtimeArgs)."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        path: str,
+        args: Sequence[str] = (),
+        exec_root: Path,
+        supervisor: Supervisor,
+        seccomp: SeccompCache,
+        warmth: CgroupWarmth,
+        systemd_cgroup: bool = False,
+    ) -> None:
+        self.name = name
+        self._path = path
+        self._args = list(args)
+        self._exec_root = exec_root
+        self._state_root = exec_root / f"runtime-{name}"
+        self._supervisor = supervisor
+        self._seccomp = seccomp
+        self._warmth = warmth
+        self._systemd_cgroup = systemd_cgroup
+        self._numbers = 0
+
+    @property
+    def _program(self) -> str:
+        found = shutil.which(self._path)
+        if found is None:
+            raise InternalError(
+                f'unable to retrieve OCI runtime error: exec: "{self._path}": '
+                "executable file not found in $PATH: unknown"
+            )
+        return found
+
+    @property
+    def _is_crun(self) -> bool:
+        return Path(self._path).name == "crun"
+
+    # -- starting ---------------------------------------------------------------------------
+
+    def expect_start(self) -> None:
+        """A start is being prepared: call it early (at API create, and at start); costs nothing."""
+        self._warmth.expect()
+
+    async def run(
+        self,
+        container_id: str,
+        bundle: Path,
+        *,
+        tty: bool,
+        stdin: bool,
+        config: Mapping[str, Any] | None = None,
+    ) -> tuple[int, Stdio]:
+        """Start the container of `bundle` -> its init's pid and stdio. With `config`, write it as
+        `bundle/config.json` first."""
+        self.expect_start()
+        await asyncio.to_thread(self._write_config, bundle, config)
+        return await self._spawn(
+            container_id, None, ["run", "--detach", "--bundle", str(bundle)], tty=tty, stdin=stdin
+        )
+
+    async def exec(
+        self,
+        container_id: str,
+        exec_id: str,
+        process: Mapping[str, Any],
+        *,
+        tty: bool,
+        stdin: bool,
+    ) -> tuple[int, Stdio]:
+        """Start another process (OCI `process`) in a running container -> its pid and stdio."""
+        self.expect_start()
+        description = self._exec_root / f"exec-{exec_id}.json"
+        description.write_bytes(msgspec.json.encode(process))
+        try:
+            return await self._spawn(
+                container_id,
+                exec_id,
+                ["exec", "--detach", "--process", str(description)],
+                tty=tty,
+                stdin=stdin,
+            )
+        finally:
+            description.unlink(missing_ok=True)
+
+    async def _spawn(
+        self, container_id: str, exec_id: str | None, command: list[str], *, tty: bool, stdin: bool
+    ) -> tuple[int, Stdio]:
+        self._numbers += 1
+        scratch = self._exec_root / f"start-{os.getpid()}-{self._numbers}"
+        error_log, pid_file = scratch.with_suffix(".log"), scratch.with_suffix(".pid")
+        argv = [*self._command("--log", str(error_log), "--log-format", "json"), *command]
+        argv += ["--pid-file", str(pid_file)]
+        if tty:
+            argv += ["--console-socket", "{console}"]
+        try:
+            # Nothing is awaited after this one: on_exit promises to come later than we return.
+            return await self._supervisor.spawn(
+                container_id,
+                exec_id,
+                path=self._program,
+                argv=[*argv, container_id],
+                env=_environment(),
+                pid_file=pid_file,
+                tty=tty,
+                stdin=stdin,
+                sealed=self._is_crun,
+            )
+        except SpawnFailed as error:
+            text = complaints.last_complaint(error_log) if error.status is not None else str(error)
+            if exec_id is None and error.status is not None:
+                await self._delete_quietly(container_id)
+            raise complaints.translated(text, exec_=exec_id is not None) from error
+        except LinkLost:
+            if exec_id is None:
+                await self._delete_quietly(container_id)
+            raise
+        finally:
+            error_log.unlink(missing_ok=True)
+
+    def _write_config(self, bundle: Path, config: Mapping[str, Any] | None) -> None:
+        path = bundle / "config.json"
+        given = config is not None
+        if config is None:
+            config = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        profile = config.get("linux", {}).get("seccomp")
+        program = self._seccomp.program(profile) if profile and self._is_crun else None
+        if program is not None:
+            linux = {key: value for key, value in config["linux"].items() if key != "seccomp"}
+            annotations = {**config.get("annotations", {}), _BPF_ANNOTATION: program}
+            config = {**config, "linux": linux, "annotations": annotations}
+        if given or program is not None:
+            path.write_bytes(msgspec.json.encode(config))
+
+    # -- the rest of a container's life -----------------------------------------------------
+
+    async def kill(self, container_id: str, signal: int, *, all: bool = False) -> None:
+        """Signal the init, or with `all` every process of the container."""
+        pidfd = self._supervisor.pidfd(container_id)
+        if pidfd is not None and not all:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(pidfd, signal)
+            return
+        await self._run("kill", *(["--all"] if all else []), container_id, str(signal))
+
+    async def pause(self, container_id: str) -> None:
+        await self._run("pause", container_id)
+
+    async def resume(self, container_id: str) -> None:
+        await self._run("resume", container_id)
+
+    async def delete(self, container_id: str) -> None:
+        """Forget an ended container (kill a running one) and remove its cgroups; idempotent."""
+        if not (self._state_root / container_id).exists():
+            return
+        finished = await self._finish("delete", "--force", container_id)
+        if finished.status != 0 and (self._state_root / container_id).exists():
+            raise complaints.RuntimeFailed(_text(finished))
+
+    async def _delete_quietly(self, container_id: str) -> None:
+        try:
+            await self.delete(container_id)
+        except InternalError as error:
+            log.warning("removing what is left of %s: %s", container_id, error)
+
+    async def update(self, container_id: str, resources: Mapping[str, Any]) -> None:
+        """Change the limits (OCI `linux.resources`) of a running container."""
+        await self._run(
+            "update", "--resources", "-", container_id, stdin=msgspec.json.encode(resources)
+        )
+
+    async def pids(self, container_id: str) -> list[int]:
+        """The container's processes, as the host numbers them."""
+        finished = await self._run("ps", "--format", "json", container_id)
+        return msgspec.json.decode(finished.output, type=list[int])
+
+    async def state(self, container_id: str) -> RuntimeState | None:
+        """What the runtime thinks of the container; None when it does not know it."""
+        if not (self._state_root / container_id).exists():
+            return None
+        finished = await self._finish("state", container_id)
+        if finished.status != 0:
+            return None
+        state = msgspec.json.decode(finished.output, type=dict[str, Any])
+        return RuntimeState(state["status"], state["pid"])
+
+    async def resize(self, container_id: str, exec_id: str | None, height: int, width: int) -> None:
+        self._supervisor.resize(container_id, exec_id, height, width)
+
+    async def close_stdin(self, container_id: str, exec_id: str | None = None) -> None:
+        await self._supervisor.close_stdin(container_id, exec_id)
+
+    async def version(self) -> str:
+        """The first line of `--version`, such as "crun version 1.8.1"."""
+        finished = await process.run([self._program, "--version"], env=_environment())
+        return finished.output.decode(errors="replace").partition("\n")[0]
+
+    # -- commands ---------------------------------------------------------------------------
+
+    def _command(self, *options: str) -> list[str]:
+        systemd = ["--systemd-cgroup"] if self._systemd_cgroup else []
+        return [
+            self._program,
+            *self._args,
+            "--root",
+            str(self._state_root),
+            *systemd,
+            *options,
+        ]
+
+    async def _finish(self, *arguments: str, stdin: bytes | None = None) -> process.Finished:
+        return await process.run([*self._command(), *arguments], env=_environment(), stdin=stdin)
+
+    async def _run(self, *arguments: str, stdin: bytes | None = None) -> process.Finished:
+        finished = await self._finish(*arguments, stdin=stdin)
+        if finished.status != 0:
+            raise complaints.RuntimeFailed(_text(finished))
+        return finished
+
+
+def _text(finished: process.Finished) -> str:
+    text = finished.output.decode(errors="replace").strip()
+    return text or f"the runtime ended with status {finished.status} and said nothing"
+
+
+def _environment() -> dict[str, str]:
+    # Not ours: NOTIFY_SOCKET and LISTEN_FDS would be taken for the container's.
+    kept = ("PATH", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR")
+    return {"PATH": os.defpath, **{name: os.environ[name] for name in kept if name in os.environ}}

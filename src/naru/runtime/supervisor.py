@@ -1,0 +1,354 @@
+"""The daemon's side of the supervisor: starts or finds it, spawns through it, hears of exits.
+
+Nothing is lost when either side dies. The daemon keeps copies of every container's descriptors
+(stdio and a pidfd): a supervisor that dies is replaced, and gets them back. Exits stay on disk
+until they are acknowledged: a daemon that dies reads them when it comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import struct
+import sys
+import termios
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from naru.kernel import process
+from naru.runtime import supervisor_main
+from naru.runtime.supervisor_link import Link, LinkLost, Reply
+from naru.spec.errors import InternalError
+
+log = logging.getLogger(__name__)
+
+_PROGRAM = Path(supervisor_main.__file__).resolve()
+_ALREADY_RUNNING = 3
+_CONNECT_ATTEMPTS = 5
+
+
+class Stdio(NamedTuple):
+    """Descriptors that the receiver owns: pipe ends, or the pty alone."""
+
+    stdin: int | None
+    stdout: int | None
+    stderr: int | None
+    pty: int | None
+
+    def close(self) -> None:
+        for fd in self:
+            if fd is not None:
+                os.close(fd)
+
+
+@dataclass(frozen=True)
+class Exit:
+    container_id: str
+    exec_id: str | None  # None for the container itself
+    pid: int
+    status: int  # exit code, 128 + N for signal N, 255 when nobody could tell
+    at: int  # ns since the epoch
+
+
+class Supervised(NamedTuple):
+    container_id: str
+    exec_id: str | None
+    pid: int
+
+
+class SpawnFailed(InternalError):
+    """The runtime ended with `status`, or could not be executed at all."""
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass
+class _Kept:
+    """The daemon's own copies, by name: stdin, stdout, stderr or pty, and pidfd."""
+
+    supervised: Supervised
+    fds: dict[str, int] = field(default_factory=dict)
+    exited: bool = False
+
+    def close(self, *names: str) -> None:
+        for name in names or tuple(self.fds):
+            fd = self.fds.pop(name, None)
+            if fd is not None:
+                os.close(fd)
+
+    def stdio(self) -> Stdio:
+        names = ("stdin", "stdout", "stderr", "pty")
+        return Stdio(*(os.dup(self.fds[name]) if name in self.fds else None for name in names))
+
+
+_Key = tuple[str, str | None]
+
+
+class Supervisor:
+    """Set `on_exit` before `connect()`; it is called on the loop, never before the `spawn` of
+    that container or exec has returned, and again after a restart until `acknowledge`."""
+
+    def __init__(self, exec_root: Path) -> None:
+        self._root = exec_root
+        self._link: Link | None = None
+        self._ready = asyncio.Event()
+        self._closing = False
+        self._kept: dict[_Key, _Kept] = {}
+        self._told: set[tuple[_Key, int]] = set()  # exits given to on_exit, not yet acknowledged
+        self._reconnecting: asyncio.Task[None] | None = None
+        self.on_exit: Callable[[Exit], None] = _unheard
+        self.pid = 0
+
+    # -- connection -------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Find the supervisor of this exec root or start it, and learn what it keeps."""
+        await asyncio.to_thread(_make_root, self._root)
+        await self._establish()
+
+    async def close(self) -> None:
+        """Leave; the supervisor and its containers go on."""
+        self._closing = True
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._reconnecting
+        if self._link is not None:
+            self._link.close()
+        for kept in self._kept.values():
+            kept.close()
+        self._kept.clear()
+
+    async def quit(self) -> bool:
+        """End the supervisor if it keeps nothing; True when it ended."""
+        self._closing = True
+        reply = await self._request("quit")
+        return bool(reply.body["busy"] == 0)
+
+    async def _establish(self) -> None:
+        link = await self._open()
+        hello = await link.request("hello")
+        self.pid = hello.body["pid"]
+        if hello.body["code"] != supervisor_main.code_identity():
+            await link.request("upgrade", argv=_command(self._root))
+        for kept in list(self._kept.values()):
+            key = kept.supervised
+            await link.request(
+                "adopt",
+                list(kept.fds.values()),
+                container=key.container_id,
+                exec=key.exec_id,
+                pid=key.pid,
+                fds=list(kept.fds),
+            )
+        await link.request("adopted")
+        await self._learn(link)
+        self._link = link
+        self._ready.set()
+        for record in await asyncio.to_thread(_recorded_exits, self._root / "exits"):
+            self._tell(record)
+
+    async def _open(self) -> Link:
+        for _ in range(_CONNECT_ATTEMPTS):
+            with suppress(FileNotFoundError, ConnectionRefusedError):
+                return Link.open(self._root, on_exit=self._heard, on_lost=self._lost)
+            finished = await process.run(_command(self._root), env=_environment())
+            if finished.status not in (0, _ALREADY_RUNNING):
+                text = finished.output.decode(errors="replace").strip()
+                raise InternalError(f"the supervisor does not start: {text}")
+        raise InternalError(f"the supervisor of {self._root} runs, but does not answer")
+
+    async def _learn(self, link: Link) -> None:
+        """Take copies of what an earlier daemon left to the supervisor."""
+        for state in await _live(link):
+            key = (state["container"], state["exec"])
+            if key in self._kept:
+                continue
+            reply = await link.request("stdio", container=key[0], exec=key[1])
+            kept = _Kept(Supervised(*key, state["pid"]), dict(_named(reply)), state["exited"])
+            self._kept[key] = kept
+
+    def _lost(self) -> None:
+        self._link = None
+        self._ready.clear()
+        if self._closing:
+            return
+        log.warning("the supervisor (pid %d) is gone: starting another", self.pid)
+        self._reconnecting = asyncio.get_running_loop().create_task(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        try:
+            await self._establish()
+        except LinkLost:
+            pass  # it died again: _lost has been called again
+        except Exception:
+            log.exception("no supervisor: containers run on, but none can be started")
+
+    async def _request(self, op: str, **arguments: Any) -> Reply:
+        if self._link is None:
+            await self._ready.wait()
+        assert self._link is not None
+        return await self._link.request(op, **arguments)
+
+    # -- what it does -----------------------------------------------------------------------
+
+    async def spawn(
+        self,
+        container_id: str,
+        exec_id: str | None,
+        *,
+        path: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        pid_file: Path,
+        tty: bool,
+        stdin: bool,
+        sealed: bool = False,
+    ) -> tuple[int, Stdio]:
+        """Run the OCI runtime until it has started the process -> its pid and stdio.
+
+        `{console}` in argv stands for the console socket's path. `SpawnFailed` when the runtime
+        fails, `LinkLost` when the supervisor dies meanwhile: the process may or may not exist.
+        """
+        reply = await self._request(
+            "spawn",
+            container=container_id,
+            exec=exec_id,
+            path=path,
+            argv=list(argv),
+            env=dict(env),
+            pid_file=str(pid_file),
+            tty=tty,
+            stdin=stdin,
+            sealed=sealed,
+        )
+        if "error" in reply.body:
+            raise SpawnFailed(reply.body["error"])
+        if "failed" in reply.body:
+            raise SpawnFailed("the runtime failed", reply.body["failed"])
+        pid = reply.body["pid"]
+        kept = _Kept(Supervised(container_id, exec_id, pid), dict(_named(reply)))
+        old = self._kept.pop((container_id, exec_id), None)
+        if old is not None:
+            old.close()
+        self._kept[container_id, exec_id] = kept
+        return pid, kept.stdio()
+
+    async def live(self) -> list[Supervised]:
+        """The containers and execs whose processes have not ended."""
+        return [kept.supervised for kept in self._kept.values() if not kept.exited]
+
+    async def stdio(self, container_id: str, exec_id: str | None = None) -> Stdio:
+        """Fresh copies, to attach again after a restart of the daemon; also of an ended process
+        until its exit is acknowledged. All None when it is unknown."""
+        kept = self._kept.get((container_id, exec_id))
+        return kept.stdio() if kept is not None else Stdio(None, None, None, None)
+
+    def pidfd(self, container_id: str, exec_id: str | None = None) -> int | None:
+        """The process's pidfd, still ours; None when it has ended or is unknown."""
+        kept = self._kept.get((container_id, exec_id))
+        return kept.fds.get("pidfd") if kept is not None else None
+
+    def resize(self, container_id: str, exec_id: str | None, height: int, width: int) -> None:
+        """Set the size of the terminal; nothing to do without one."""
+        kept = self._kept.get((container_id, exec_id))
+        if kept is not None and "pty" in kept.fds:
+            size = struct.pack("HHHH", height, width, 0, 0)
+            fcntl.ioctl(kept.fds["pty"], termios.TIOCSWINSZ, size)
+
+    async def close_stdin(self, container_id: str, exec_id: str | None = None) -> None:
+        """Close our and the supervisor's copy, so that the process reads EOF (StdinOnce)."""
+        kept = self._kept.get((container_id, exec_id))
+        if kept is not None:
+            kept.close("stdin")
+        await self._request("close_stdin", container=container_id, exec=exec_id)
+
+    async def acknowledge(self, ended: Exit) -> None:
+        """The exit is in the records and the output read to its end: forget both."""
+        key = (ended.container_id, ended.exec_id)
+        kept = self._kept.get(key)
+        if kept is not None and kept.supervised.pid == ended.pid:
+            del self._kept[key]
+            kept.close()
+        self._told.discard((key, ended.pid))
+        await self._request(
+            "acknowledge", container=ended.container_id, exec=ended.exec_id, pid=ended.pid
+        )
+
+    # -- exits ------------------------------------------------------------------------------
+
+    def _heard(self, record: dict[str, Any]) -> None:
+        # One turn later: whoever awaits the spawn of this process has been woken before, even
+        # when both messages were read at once.
+        asyncio.get_running_loop().call_soon(self._tell, record)
+
+    def _tell(self, record: dict[str, Any]) -> None:
+        ended = Exit(
+            container_id=record["container"],
+            exec_id=record["exec"],
+            pid=record["pid"],
+            status=record["status"],
+            at=record["at"],
+        )
+        key = (ended.container_id, ended.exec_id)
+        kept = self._kept.get(key)
+        if kept is not None and kept.supervised.pid == ended.pid:
+            kept.exited = True
+            kept.close("stdin", "pidfd")
+        if (key, ended.pid) in self._told:
+            return
+        self._told.add((key, ended.pid))
+        try:
+            self.on_exit(ended)
+        except Exception:
+            log.exception("handling the exit of %s failed", ended.container_id)
+
+
+def _unheard(ended: Exit) -> None:
+    log.warning("nobody heard the exit of %s", ended.container_id)
+
+
+def _named(reply: Reply) -> Sequence[tuple[str, int]]:
+    return list(zip(reply.body.get("fds", ()), reply.fds, strict=True))
+
+
+async def _live(link: Link) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    more = True
+    while more:
+        reply = await link.request("live", **{"from": len(found)})
+        found += reply.body["live"]
+        more = reply.body["more"]
+    return found
+
+
+def _recorded_exits(directory: Path) -> list[dict[str, Any]]:
+    records = []
+    for path in directory.iterdir():
+        if not path.name.endswith("~"):
+            with suppress(FileNotFoundError):
+                records.append(msgspec.json.decode(path.read_bytes(), type=dict[str, Any]))
+    return sorted(records, key=lambda record: record["at"])
+
+
+def _make_root(root: Path) -> None:
+    for name in ("", "pids", "exits", "console"):
+        (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _command(root: Path) -> list[str]:
+    # Isolated and without site: it needs nothing of this environment, and starts sooner.
+    return [sys.executable, "-I", "-S", str(_PROGRAM), str(root)]
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath)}
