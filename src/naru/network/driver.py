@@ -6,19 +6,19 @@ arguments, so that a network or an endpoint can be taken down by a daemon that d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface
 from typing import ClassVar, Protocol
+
+import msgspec
 
 from naru.network.firewall import PortMap
 from naru.network.namespaces import Namespace
 from naru.spec.networks import NetworkRecord
 
 
-@dataclass(frozen=True, kw_only=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A container's place in a network, fully decided: drivers choose nothing.
 
+    Addresses are written with their prefix length ("172.17.0.2/16"), "" where there is none.
     `interface` is the name inside the container, `host_interface` its other end. Gateways are ""
     where the network has none for the container (an internal network).
     """
@@ -27,8 +27,8 @@ class Endpoint:
     interface: str
     host_interface: str
     mac: str
-    ipv4: IPv4Interface | None = None
-    ipv6: IPv6Interface | None = None
+    ipv4: str = ""
+    ipv6: str = ""
     gateway4: str = ""
     gateway6: str = ""
     ports: tuple[PortMap, ...] = ()

@@ -11,25 +11,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, Protocol
+
+import msgspec
 
 from naru.spec.errors import Unsupported
 
 Protocols = Literal["tcp", "udp"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PortMap:
-    """A published port: what arrives at `host_ip`:`host_port` goes to `container_ip`:`port`.
+class PortMap(msgspec.Struct, frozen=True, kw_only=True):
+    """A published port: what arrives at `host_ip`:`host_port` goes to the container's.
 
-    `host_ip` 0.0.0.0 or :: means every address of the host of that family.
+    `host_ip` 0.0.0.0 or :: means every address of the host of that family. Addresses are in their
+    canonical text, so that equal ones are equal.
     """
 
     protocol: Protocols
-    host_ip: IPv4Address | IPv6Address
+    host_ip: str
     host_port: int
-    container_ip: IPv4Address | IPv6Address
+    container_ip: str
     container_port: int
 
 

@@ -302,10 +302,11 @@ def _by_map(ports: Iterable[PortMap]) -> dict[str, list[Element]]:
     grouped: dict[str, list[Element]] = {}
     for port in ports:
         key = struct.pack(">BxxxHxx", _PROTOCOLS[port.protocol], port.host_port)
-        data = port.container_ip.packed + struct.pack(">Hxx", port.container_port)
-        name = f"publish{port.host_ip.version}"
-        if not port.host_ip.is_unspecified:
-            name, key = name + "at", port.host_ip.packed + key
+        data = ip_address(port.container_ip).packed + struct.pack(">Hxx", port.container_port)
+        host_ip = ip_address(port.host_ip)
+        name = f"publish{host_ip.version}"
+        if not host_ip.is_unspecified:
+            name, key = name + "at", host_ip.packed + key
         grouped.setdefault(name, []).append(Element(key, data))
     return grouped
 

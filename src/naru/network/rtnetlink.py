@@ -38,7 +38,7 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
 _IFLA_LINKINFO, _IFLA_NET_NS_FD = 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
-_IFLA_BRPORT_ISOLATED = 33
+_IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _IFA_F_NODAD = 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
@@ -181,12 +181,19 @@ def new_veth(
     return Message(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, head + b"".join(body))
 
 
-def isolate_port(name: str) -> Message:
-    """Let a bridge port reach the bridge only, not its other isolated ports."""
+def set_port(name: str, *, isolated: bool, hairpin: bool) -> Message:
+    """Options of a bridge port. Isolated ports reach the bridge, not one another; a hairpin port
+    gets back what it sent, which a container that uses its own published port needs where
+    br_netfilter makes the bridge itself apply the translation.
+    """
     info = nested(
         _IFLA_LINKINFO,
         text(_IFLA_INFO_SLAVE_KIND, "bridge"),
-        nested(_IFLA_INFO_SLAVE_DATA, u8(_IFLA_BRPORT_ISOLATED, 1)),
+        nested(
+            _IFLA_INFO_SLAVE_DATA,
+            u8(_IFLA_BRPORT_MODE, hairpin),
+            u8(_IFLA_BRPORT_ISOLATED, isolated),
+        ),
     )
     return Message(_RTM_NEWLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name) + info)
 

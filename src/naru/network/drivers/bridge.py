@@ -10,7 +10,7 @@ import errno
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
+from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import ClassVar
 
@@ -163,12 +163,16 @@ class BridgeDriver:
             )
         )
         undo.append(lambda: self._delete_link(endpoint.host_interface))
-        if not icc(network):
-            self._routes.call(rtnetlink.isolate_port(endpoint.host_interface))
+        if endpoint.ports or not icc(network):
+            self._routes.call(
+                rtnetlink.set_port(
+                    endpoint.host_interface,
+                    isolated=not icc(network),
+                    hairpin=bool(endpoint.ports),
+                )
+            )
         index = namespace.interface_index(endpoint.interface)
-        addresses: list[IPv4Interface | IPv6Interface] = [
-            address for address in (endpoint.ipv4, endpoint.ipv6) if address is not None
-        ]
+        addresses = [ip_interface(text) for text in (endpoint.ipv4, endpoint.ipv6) if text]
         gateways = [gateway for gateway in (endpoint.gateway4, endpoint.gateway6) if gateway]
         namespace.routes.call(
             *(rtnetlink.new_address(index, address) for address in addresses),

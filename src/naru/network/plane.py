@@ -1,0 +1,306 @@
+"""The data plane: everything the network does in the kernel, behind awaitable calls.
+
+One worker thread owns the sockets and the order of changes (the kernel would take one at a time
+anyway), so the event loop never waits for the kernel's network locks. What was set up for a
+container is written down beside its namespace first, so that a daemon that did not do it can undo
+it: `attach` after `kill -9` in the middle leaves nothing that `detach` does not find.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from naru.network import namespaces, rtnetlink
+from naru.network.driver import Endpoint, NetworkDriver
+from naru.network.firewall import BridgeRules, Firewall, PortMap
+from naru.network.namespaces import Namespace, NamespacePool
+from naru.network.ports import HostPorts, PortRequest
+from naru.network.rtnetlink import RouteSocket
+from naru.spec.errors import InternalError
+from naru.spec.networks import NetworkRecord
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class Join(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint of a container, and the network it is in. `route`: the default route."""
+
+    network: NetworkRecord
+    endpoint: Endpoint
+    route: bool = False
+
+
+class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
+    """What is set up for a container: the state file beside its namespace."""
+
+    container_id: str
+    joins: list[Join] = []
+
+    @property
+    def ports(self) -> list[PortMap]:
+        return [port for join in self.joins for port in join.endpoint.ports]
+
+
+@dataclass
+class _Open:
+    sandbox: Sandbox
+    namespace: Namespace
+
+
+class Plane:
+    """Made in `start`'s worker thread; `firewall` and `drivers` are made there too."""
+
+    def __init__(
+        self,
+        *,
+        exec_root: Path,
+        firewall: Callable[[], Firewall],
+        drivers: Callable[[RouteSocket, Firewall], Sequence[NetworkDriver]],
+        pool_size: int = 4,
+    ) -> None:
+        self._root = exec_root / "netns"
+        self._make_firewall = firewall
+        self._make_drivers = drivers
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="naru-network")
+        self._pool = NamespacePool(pool_size)
+        self._ports = HostPorts()
+        self._open: dict[str, _Open] = {}
+        self._routes: RouteSocket
+        self._firewall: Firewall
+        self._drivers: dict[str, NetworkDriver]
+
+    async def start(self, bridges: Sequence[BridgeRules]) -> None:
+        """Open the kernel; `bridges` are those that the records say exist."""
+        await self._run(self._start, bridges)
+
+    async def close(self) -> None:
+        """Let go of everything in memory; containers keep their network."""
+        await self._run(self._close)
+        self._worker.shutdown(wait=False)
+
+    def path(self, container_id: str) -> Path:
+        return self._root / container_id
+
+    def driver(self, network: NetworkRecord) -> NetworkDriver:
+        return self._drivers[network.driver]
+
+    def knows(self, driver: str) -> bool:
+        return driver in self._drivers
+
+    async def create(self, network: NetworkRecord) -> None:
+        await self._run(self.driver(network).create, network)
+
+    async def remove(self, network: NetworkRecord) -> None:
+        await self._run(self.driver(network).remove, network)
+
+    async def host_networks(self) -> list[IPv4Network | IPv6Network]:
+        """What the host has routes to: new pools stay clear of it."""
+        routes = await self._run(lambda: self._routes.routes())
+        return [ip_network(text) for text in rtnetlink.networks_of(routes)]
+
+    async def bridge_addresses(self, name: str) -> list[str]:
+        """The addresses of an interface ("172.17.0.1/16"); none when there is no such."""
+        return await self._run(self._addresses_of, name)
+
+    async def attach(
+        self, container_id: str, joins: Sequence[Join], publish: Sequence[PortRequest]
+    ) -> Sandbox:
+        """A namespace for a container, joined to networks; `publish` at the join with the route.
+
+        On failure nothing is left.
+        """
+        return await self._run(self._attach, container_id, joins, publish)
+
+    async def connect(self, container_id: str, join: Join) -> Sandbox:
+        """Join a running container to one more network."""
+        return await self._run(self._connect, container_id, join)
+
+    async def disconnect(self, container_id: str, network_id: str) -> Sandbox | None:
+        """Take a running container out of a network -> what it has left."""
+        return await self._run(self._disconnect, container_id, network_id)
+
+    async def detach(self, container_id: str) -> Sandbox | None:
+        """Undo `attach` -> what there was. Idempotent; needs only what is on disk."""
+        return await self._run(self._detach, container_id)
+
+    async def adopt(self, live: Iterable[str]) -> list[Sandbox]:
+        """After a restart: take over what `live` containers have, undo what others left."""
+        return await self._run(self._adopt, set(live))
+
+    def namespace(self, container_id: str) -> Namespace | None:
+        found = self._open.get(container_id)
+        return found.namespace if found else None
+
+    def statistics_path(self, container_id: str) -> Path:
+        """Where a thread finds the namespace to read its interface counters."""
+        return self.path(container_id)
+
+    async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
+        loop = asyncio.get_running_loop()
+        # Shielded: a client that hangs up must not leave a change half recorded.
+        return await asyncio.shield(loop.run_in_executor(self._worker, partial(work, *arguments)))
+
+    # From here on in the worker thread.
+
+    def _start(self, bridges: Sequence[BridgeRules]) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._routes = RouteSocket()
+        self._firewall = self._make_firewall()
+        self._firewall.start(bridges)
+        self._drivers = {
+            driver.name: driver for driver in self._make_drivers(self._routes, self._firewall)
+        }
+        self._pool.start()
+        for chain in self._firewall.obstacles():
+            _log.warning(
+                "firewall chain %s drops by default: it may drop containers' traffic", chain
+            )
+
+    def _close(self) -> None:
+        self._pool.close()
+        self._ports.close()
+        for opened in self._open.values():
+            opened.namespace.close()
+        self._open.clear()
+        self._firewall.close()
+        self._routes.close()
+
+    def _addresses_of(self, name: str) -> list[str]:
+        link = self._routes.link(name)
+        return self._routes.addresses(link.ifindex) if link is not None else []
+
+    def _attach(
+        self, container_id: str, joins: Sequence[Join], publish: Sequence[PortRequest]
+    ) -> Sandbox:
+        self._detach(container_id)  # a leftover of an earlier life
+        try:
+            maps = tuple(self._ports.hold(container_id, publish))
+            decided = [
+                msgspec.structs.replace(
+                    join, endpoint=msgspec.structs.replace(join.endpoint, ports=maps)
+                )
+                if join.route
+                else join
+                for join in joins
+            ]
+            sandbox = Sandbox(container_id=container_id, joins=decided)
+            self._write(sandbox)
+            namespace = self._pool.take()
+            self._open[container_id] = _Open(sandbox, namespace)
+            namespaces.name(namespace, self.path(container_id))
+            for join in decided:
+                self.driver(join.network).join(
+                    join.network, join.endpoint, namespace, route=join.route
+                )
+        except OSError as error:
+            self._detach(container_id)
+            raise InternalError(f"failed to set up container networking: {error}") from error
+        except BaseException:
+            self._detach(container_id)
+            raise
+        self._pool.replace_taken()
+        return sandbox
+
+    def _connect(self, container_id: str, join: Join) -> Sandbox:
+        opened = self._opened(container_id)
+        joins = [*opened.sandbox.joins, join]
+        sandbox = msgspec.structs.replace(opened.sandbox, joins=joins)
+        self._write(sandbox)
+        try:
+            self.driver(join.network).join(
+                join.network, join.endpoint, opened.namespace, route=join.route
+            )
+        except BaseException:
+            self._write(opened.sandbox)
+            raise
+        opened.sandbox = sandbox
+        return sandbox
+
+    def _disconnect(self, container_id: str, network_id: str) -> Sandbox | None:
+        opened = self._open.get(container_id)
+        if opened is None:
+            return None
+        kept = [join for join in opened.sandbox.joins if join.network.id != network_id]
+        for join in opened.sandbox.joins:
+            if join.network.id == network_id:
+                self.driver(join.network).leave(join.network, join.endpoint, namespace_ends=False)
+                self._ports.release(container_id, join.endpoint.ports)
+        opened.sandbox = msgspec.structs.replace(opened.sandbox, joins=kept)
+        self._write(opened.sandbox)
+        return opened.sandbox
+
+    def _detach(self, container_id: str) -> Sandbox | None:
+        opened = self._open.pop(container_id, None)
+        sandbox = opened.sandbox if opened else self._read(container_id)
+        if sandbox is not None:
+            for join in sandbox.joins:
+                self.driver(join.network).leave(join.network, join.endpoint, namespace_ends=True)
+        self._ports.release(container_id)
+        namespaces.unname(self.path(container_id))
+        if opened is not None:
+            opened.namespace.close()
+        self._state(container_id).unlink(missing_ok=True)
+        return sandbox
+
+    def _adopt(self, live: set[str]) -> list[Sandbox]:
+        adopted = []
+        for container_id in self._known():
+            sandbox = self._read(container_id)
+            if container_id not in live or sandbox is None:
+                self._detach(container_id)
+                continue
+            try:
+                namespace = namespaces.open_existing(self.path(container_id))
+            except OSError as error:
+                _log.warning("container %s: its network is gone: %s", container_id, error)
+                self._detach(container_id)
+                continue
+            self._open[container_id] = _Open(sandbox, namespace)
+            for lost in self._ports.hold_again(container_id, sandbox.ports):
+                _log.warning("port %s:%d was bound by another", lost.host_ip, lost.host_port)
+            adopted.append(sandbox)
+        self._firewall.retain(port for sandbox in adopted for port in sandbox.ports)
+        return adopted
+
+    def _opened(self, container_id: str) -> _Open:
+        opened = self._open.get(container_id)
+        if opened is None:
+            raise InternalError(f"container {container_id} has no network namespace")
+        return opened
+
+    def _known(self) -> list[str]:
+        names = {path.name.removesuffix(".json") for path in self._root.iterdir()}
+        return sorted(name for name in names if not name.startswith("."))
+
+    def _state(self, container_id: str) -> Path:
+        return self._root / f"{container_id}.json"
+
+    def _write(self, sandbox: Sandbox) -> None:
+        target = self._state(sandbox.container_id)
+        fresh = target.with_name(f".{target.name}")
+        fresh.write_bytes(msgspec.json.encode(sandbox))
+        # No fsync: the exec-root and the kernel's state are lost together.
+        os.replace(fresh, target)
+
+    def _read(self, container_id: str) -> Sandbox | None:
+        try:
+            data = self._state(container_id).read_bytes()
+            return msgspec.json.decode(data, type=Sandbox)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            _log.warning("%s: %s", self._state(container_id), error)
+            return None
