@@ -39,6 +39,8 @@ _CHUNK_INDEXES = 0x20
 _MAX_CHUNK_BITS = 31  # above the block's: a chunk of 1 TiB
 _SPARSE_CHUNK_BITS = 3  # sparse files are mapped in chunks of 4 KiB
 _HOLE = 0xFFFFFFFF
+_MAX_LINKS = 40  # as the kernel's path walk
+_SKIPPED_XATTRS = ("trusted.overlay.", "user.overlay.")
 
 _INODE = struct.Struct("<HHHHQIIIIQII16x")
 _DIRENT = struct.Struct("<QHBB")
@@ -68,6 +70,10 @@ _DIRENT_TYPES = {
     stat.S_IFIFO: 5,
     stat.S_IFLNK: 7,
 }
+
+
+class Unmappable(ValueError):
+    """The layer is sound, but EROFS cannot show it from its tar: it must be extracted."""
 
 
 class _Node:
@@ -110,7 +116,7 @@ class _Node:
 class LayerImage:
     """Collects the members of one layer tar, then writes the image.
 
-    `read(tar)` raises `TarError` for names that leave the root, as extraction does.
+    `read(tar)` raises `TarError` for an archive that extraction would refuse as well.
     """
 
     def __init__(self, *, opaque_xattr: str = "trusted.overlay.opaque") -> None:
@@ -183,16 +189,36 @@ class LayerImage:
             self._replace(parent, hidden, _Node(stat.S_IFCHR))
 
     def _directory(self, parts: list[bytes]) -> _Node:
-        """The directory at `parts`; those that the tar does not name are made as it goes."""
-        node = self._root
-        for part in parts:
-            assert node.children is not None
-            child = node.children.get(part)
-            if child is None or child.children is None:
+        """The directory at `parts`, by way of the layer's own links as extraction goes.
+
+        Directories that the tar does not name are made.
+        """
+        path: list[_Node] = [self._root]
+        pending = parts[::-1]
+        links = 0
+        while pending:
+            part = pending.pop()
+            if part == b"..":  # of a link's target; the root is its own parent
+                del path[max(1, len(path) - 1) :]
+                continue
+            children = path[-1].children
+            assert children is not None
+            child = children.get(part)
+            if child is None:
                 child = _Node(stat.S_IFDIR | 0o755)
-                self._replace(node, part, child)
-            node = child
-        return node
+                self._replace(path[-1], part, child)
+            if stat.S_ISLNK(child.mode):
+                links += 1
+                if links > _MAX_LINKS:
+                    raise TarError(f"{os.fsdecode(part)}: too many levels of symbolic links")
+                if child.tail.startswith(b"/"):
+                    del path[1:]
+                pending += [p for p in child.tail.split(b"/")[::-1] if p not in (b"", b".")]
+            elif child.children is None:
+                raise TarError(f"{os.fsdecode(part)}: not a directory")
+            else:
+                path.append(child)
+        return path[-1]
 
     def _lookup(self, parts: list[bytes]) -> _Node | None:
         node: _Node | None = self._root
@@ -316,7 +342,8 @@ def _describe(node: _Node, entry: Entry) -> None:
     node.mode = stat.S_IFMT(node.mode) | (entry.mode & 0o7777)
     node.uid, node.gid, node.mtime = entry.uid, entry.gid, entry.mtime
     opaque = {k: v for k, v in node.xattrs.items() if k.endswith(".overlay.opaque")}
-    node.xattrs = {**opaque, **(entry.xattrs or {})}
+    own = {k: v for k, v in (entry.xattrs or {}).items() if not k.startswith(_SKIPPED_XATTRS)}
+    node.xattrs = {**opaque, **own}
 
 
 def _chunks(entry: Entry, data_offset: int) -> list[int]:
@@ -353,7 +380,7 @@ def _split_xattr(name: str) -> tuple[int, bytes]:
     for prefix, index in _XATTR_PREFIXES:
         if name.startswith(prefix):
             return index, os.fsencode(name[len(prefix) :])
-    raise TarError(f"xattr {name}: EROFS has no such namespace")
+    raise Unmappable(f"xattr {name}: EROFS has no such namespace")
 
 
 def _xattr_size(xattrs: dict[str, bytes]) -> int:

@@ -1,0 +1,275 @@
+"""erofs: a layer is its tar, stored once, and mounted through an EROFS image of its headers.
+
+Nothing is extracted: a read-only layer is two files, its diff is the tar itself to the byte, and
+removing it is two unlinks. A container's writable layer is an overlay upper directory as with
+overlay2, over the mounted images.
+
+    <id>/layer.tar, layer.erofs   a read-only layer, and `<id>/tree` where it is mounted
+    <id>/diff, work, merged       a writable layer, and the overlay's parts
+    <id>/lower                    ids of the layers below, topmost first
+
+A layer's tree is mounted when the first container needs it and stays, so that all containers
+share its page cache; `close()` and `remove()` take it down, which running containers do not notice.
+A layer that EROFS cannot show (unaligned sparse files) is extracted into its `tree` instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, ClassVar, cast
+
+from naru.kernel import mounts
+from naru.kernel.mounts import Mount
+from naru.kernel.quota import ProjectQuota
+from naru.spec.errors import InvalidParameter, Unsupported
+from naru.store.diff import UpperDiff, usage_of
+from naru.store.driver import Change, Usage
+from naru.store.drivers.probe import backing_filesystem, filesystems, overlay_refusal
+from naru.store.erofs_image import LayerImage, Unmappable
+from naru.store.extract import extract
+from naru.store.sizes import parse_size
+from naru.store.whiteouts import OverlayWhiteouts
+
+_REMOVING = ".removing"
+_COPY = 1 << 20
+
+
+class Erofs:
+    name: ClassVar[str] = "erofs"
+
+    def __init__(self, root: Path, options: Mapping[str, str]) -> None:
+        """Raise `Unsupported` where the kernel cannot mount EROFS from files, or no overlay."""
+        self._root = root
+        self._default_size = _default_size(options)
+        root.mkdir(mode=0o710, parents=True, exist_ok=True)
+        if refusal := overlay_refusal(root, userxattr=False) or _erofs_refusal(root):
+            raise Unsupported(f"driver not supported: erofs: {refusal}")
+        self._quota = ProjectQuota.on(root)
+        if self._default_size and self._quota is None:
+            raise Unsupported(_no_quota("erofs.size", root))
+
+    def create(
+        self, layer: str, parent: str | None, *, writable: bool, size: int | None = None
+    ) -> None:
+        lower = [parent, *self._lower(parent)] if parent else []
+        home = self._root / layer
+        home.mkdir(mode=0o710)
+        size = size or (self._default_size if writable else 0)
+        if size:
+            if self._quota is None:
+                raise Unsupported(_no_quota("storage-opt size", self._root))
+            self._quota.limit(home, size)
+        if writable:
+            for name, mode in (("diff", 0o755), ("work", 0o700), ("merged", 0o700)):
+                (home / name).mkdir(mode=mode)
+            os.chmod(home / "diff", 0o755)
+            if parent:
+                self._copy_root_attributes(parent, home / "diff")
+        else:
+            (home / "tree").mkdir(mode=0o755)
+        if lower:
+            (home / "lower").write_text("\n".join(lower))
+
+    def remove(self, layer: str) -> None:
+        home, doomed = self._root / layer, self._root / (layer + _REMOVING)
+        if mounts.is_mounted(home / "tree"):
+            mounts.unmount(home / "tree")
+        shutil.rmtree(doomed, ignore_errors=True)
+        try:
+            home.rename(doomed)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(doomed)
+
+    def mounts(self, layer: str, target: Path, *, read_only: bool = False) -> Sequence[Mount]:
+        home = self._root / layer
+        lower = self._lower(layer)
+        own: list[str] = []
+        if (home / "diff").exists():
+            if read_only:
+                lowers = [str(home / "diff")]
+            else:
+                lowers = []
+                own = [f"upperdir={home / 'diff'}", f"workdir={home / 'work'}"]
+        else:
+            lower = [layer, *lower]
+            lowers = []
+        trees = self._tree_mounts(lower)
+        lowers += [str(self._root / name / "tree") for name in lower]
+        if not lowers or (len(lowers) == 1 and not own):  # overlay wants something below
+            source = lowers[0] if lowers else str(home / "diff")
+            return [*trees, Mount("", source, target, ["bind", *(["ro"] if read_only else [])])]
+        below = [f"lowerdir+={path}" for path in lowers]
+        options = [*below, *own, "index=off", "metacopy=off", "redirect_dir=off"]
+        return [*trees, Mount("overlay", "overlay", target, options)]
+
+    def apply(self, layer: str, diff: BinaryIO) -> int:
+        home = self._root / layer
+        image = LayerImage()
+        with (home / "layer.tar").open("w+b") as tar:
+            copied = _Tee(diff, tar)
+            try:
+                image.read(cast(BinaryIO, copied))
+                with (home / "layer.erofs").open("w+b") as out:
+                    image.write(out)
+                    out.flush()
+                    os.fsync(out.fileno())
+            except Unmappable:
+                copied.drain()
+                tar.seek(0)
+                (home / "layer.erofs").unlink(missing_ok=True)
+                extract(tar, home / "tree", whiteouts=OverlayWhiteouts())
+            tar.flush()
+            # A record will say that the layer is there, so it must be, whatever happens next.
+            os.fsync(tar.fileno())
+            return copied.size
+
+    def diff(self, layer: str, out: BinaryIO) -> None:
+        home = self._root / layer
+        if (home / "layer.tar").exists():
+            with (home / "layer.tar").open("rb") as tar:
+                shutil.copyfileobj(tar, out, _COPY)
+        else:
+            self._upper(layer).write(out)
+
+    def changes(self, layer: str) -> Iterator[Change]:
+        return self._upper(layer).changes()
+
+    def usage(self, layer: str) -> Usage:
+        home = self._root / layer
+        if (home / "diff").exists():
+            return usage_of(home / "diff")
+        files = [home / "layer.tar", home / "layer.erofs"]
+        found = [path.stat() for path in files if path.exists()]
+        used = sum(status.st_blocks * 512 for status in found)
+        if not (home / "layer.erofs").exists():
+            tree = usage_of(home / "tree")
+            return Usage(used + tree.bytes, len(found) + tree.inodes)
+        return Usage(used, len(found))
+
+    def status(self) -> Sequence[tuple[str, str]]:
+        layers = [self._root / layer for layer in self.layers()]
+        mapped = sum((home / "layer.erofs").exists() for home in layers)
+        return [
+            ("Backing Filesystem", backing_filesystem(self._root)),
+            ("Layers Mapped From Tar", str(mapped)),
+            ("Layers Mounted", str(sum(mounts.is_mounted(home / "tree") for home in layers))),
+        ]
+
+    def data(self, layer: str, target: Path) -> dict[str, str]:
+        home = self._root / layer
+        found = {"ID": layer, "MergedDir": str(target)}
+        if (home / "diff").exists():
+            found |= {"UpperDir": str(home / "diff"), "WorkDir": str(home / "work")}
+        else:
+            found |= {"UpperDir": str(home / "tree"), "LayerTar": str(home / "layer.tar")}
+        if lower := self._lower(layer):
+            found["LowerDir"] = ":".join(str(self._root / name / "tree") for name in lower)
+        return found
+
+    def layers(self) -> Iterator[str]:
+        for entry in sorted(os.listdir(self._root)):
+            if not entry.startswith("."):
+                yield entry.removesuffix(_REMOVING)
+
+    def close(self) -> None:
+        """Unmount the layers' trees; overlays on them keep what they hold."""
+        for layer in self.layers():
+            if mounts.is_mounted(self._root / layer / "tree"):
+                mounts.unmount(self._root / layer / "tree")
+
+    def _tree_mounts(self, layers: Sequence[str]) -> list[Mount]:
+        """What is still to mount so that every one of `layers` shows its tree."""
+        return [
+            _tree_mount(home)
+            for home in (self._root / layer for layer in layers)
+            if (home / "layer.erofs").exists() and not mounts.is_mounted(home / "tree")
+        ]
+
+    def _show(self, layers: Sequence[str]) -> list[Path]:
+        for mount in self._tree_mounts(layers):
+            mounts.mount(mount)
+        return [self._root / layer / "tree" for layer in layers]
+
+    def _upper(self, layer: str) -> UpperDiff:
+        return UpperDiff(self._own_tree(layer), self._show(self._lower(layer)))
+
+    def _own_tree(self, layer: str) -> Path:
+        """Where the layer's own files can be read."""
+        diff = self._root / layer / "diff"
+        return diff if diff.exists() else self._show([layer])[0]
+
+    def _lower(self, layer: str) -> list[str]:
+        try:
+            return (self._root / layer / "lower").read_text().split("\n")
+        except FileNotFoundError:
+            return []
+
+    def _copy_root_attributes(self, parent: str, target: Path) -> None:
+        status = os.stat(self._own_tree(parent))
+        os.chown(target, status.st_uid, status.st_gid)
+        os.chmod(target, status.st_mode & 0o7777)
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+class _Tee:
+    """Reads `source`, and writes all that passes to `copy`."""
+
+    def __init__(self, source: BinaryIO, copy: BinaryIO) -> None:
+        self._read = getattr(source, "read1", None) or source.read
+        self._copy = copy
+        self.size = 0
+
+    def read(self, size: int = _COPY) -> bytes:
+        piece: bytes = self._read(size if size > 0 else _COPY)
+        self._copy.write(piece)
+        self.size += len(piece)
+        return piece
+
+    def drain(self) -> None:
+        while self.read():
+            pass
+
+
+def _tree_mount(home: Path) -> Mount:
+    options = ["ro", f"device={home / 'layer.tar'}"]
+    return Mount("erofs", str(home / "layer.erofs"), home / "tree", options)
+
+
+def _erofs_refusal(root: Path) -> str | None:
+    """Why EROFS images in files cannot be mounted, or None: a real mount of an empty layer."""
+    if "erofs" not in filesystems():
+        return "'erofs' is not in /proc/filesystems"
+    probe = root / f".erofs-probe-{os.getpid()}"
+    shutil.rmtree(probe, ignore_errors=True)
+    (probe / "tree").mkdir(parents=True)
+    try:
+        (probe / "layer.tar").write_bytes(bytes(1024))
+        with (probe / "layer.tar").open("rb") as tar, (probe / "layer.erofs").open("w+b") as out:
+            image = LayerImage()
+            image.read(tar)
+            image.write(out)
+        mounts.mount(_tree_mount(probe))
+        mounts.unmount(probe / "tree")
+    except OSError as error:
+        return f"no EROFS mount from files, which Linux 6.12 brought ({error})"
+    finally:
+        shutil.rmtree(probe, ignore_errors=True)
+    return None
+
+
+def _default_size(options: Mapping[str, str]) -> int:
+    for name in options:
+        if name != "erofs.size":
+            raise InvalidParameter(f"erofs: unknown option {name}")
+    return parse_size(options["erofs.size"], "erofs.size") if options else 0
+
+
+def _no_quota(what: str, root: Path) -> str:
+    return (
+        f"{what}: the file system of {root} ({backing_filesystem(root)}) has no project quota"
+        " (xfs: mount with pquota; ext4: feature project and mount option prjquota)"
+    )
