@@ -10,7 +10,6 @@ import fcntl
 import os
 import stat
 from contextlib import suppress
-from pathlib import Path
 
 _FICLONE = 0x40049409
 _CHUNK = 8 << 20
@@ -20,9 +19,9 @@ _NO_CLONE = (
 )  # fmt: skip
 
 
-def copy_tree(source: Path, target: Path) -> None:
+def copy_tree(source: str, target: str) -> None:
     """Copy what is in `source`, and its own attributes, to the directory `target`, which exists."""
-    _Copy().directory(str(source), str(target))
+    _Copy().directory(source, target)
 
 
 class _Copy:

@@ -58,7 +58,7 @@ class Vfs:
         os.chmod(home / "diff", 0o755)
         (home / "merged").mkdir(mode=0o700)
         if parent:
-            copy_tree(self._root / parent / "diff", home / "diff")
+            copy_tree(str(self._root / parent / "diff"), str(home / "diff"))
             (home / "parent").write_text(parent)
         # Its change time is the moment up to which nothing has been written to the layer.
         (home / "made").touch()

@@ -1,0 +1,423 @@
+"""Local volumes: directories below `<data-root>/volumes`, or what their options mount there.
+
+A volume is in use while a container's record names it. A mount of its own (options type, device, o)
+is there while a container that runs needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from naru.engine.volume_options import (
+    check_name,
+    check_options,
+    needs_mount,
+    option_mount,
+    without_secrets,
+)
+from naru.kernel import mounts
+from naru.kernel.inroot import open_in_root
+from naru.kernel.quota import ProjectQuota
+from naru.spec.containers import ContainerRecord
+from naru.spec.errors import Conflict, InternalError, InvalidParameter, NotFound, no_such_volume
+from naru.spec.events import Event
+from naru.spec.volumes import VolumeRecord
+from naru.store.diff import usage_of
+from naru.store.records import Records, delete, put
+from naru.store.sizes import parse_size
+from naru.store.treecopy import copy_tree
+
+_log = logging.getLogger(__name__)
+
+ANONYMOUS_LABEL = "com.docker.volume.anonymous"
+_REMOVING = ".removing"
+_LIST_FILTERS = ("dangling", "name", "driver", "label")
+_PRUNE_FILTERS = ("label", "label!", "all")
+
+Filters = Mapping[str, Sequence[str]]
+
+
+class Pruned(NamedTuple):
+    names: list[str]
+    reclaimed: int  # bytes
+
+
+class VolumeUsage(NamedTuple):
+    volume: VolumeRecord
+    size: int  # bytes on disk
+    references: int  # containers that name it
+
+
+class Volumes:
+    def __init__(self, *, root: Path, records: Records) -> None:
+        """`root` is `<data-root>/volumes`."""
+        self._root = root
+        self._records = records
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._mounted: dict[str, set[str]] = {}  # volume -> containers for which it is mounted
+        self._pruning = False
+        root.mkdir(mode=0o701, parents=True, exist_ok=True)
+
+    async def create(
+        self,
+        name: str,
+        *,
+        driver: str = "local",
+        options: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        anonymous: bool = False,
+    ) -> VolumeRecord:
+        """A volume of that name, which may be there already; "" makes an anonymous one."""
+        options, labels = dict(options or {}), dict(labels or {})
+        if not name:
+            name, anonymous = secrets.token_hex(32), True
+        if anonymous:
+            labels.setdefault(ANONYMOUS_LABEL, "")
+        check_name(name)
+        if driver not in ("", "local"):
+            raise NotFound(
+                f"create {name}: error looking up volume plugin {driver}:"
+                f' plugin "{driver}" not found'
+            )
+        check_options(name, options)
+        async with self._locked(name):
+            if (known := self._records.volumes.get(name)) is not None:
+                return known
+            record = VolumeRecord(
+                name=name,
+                driver="local",
+                mountpoint=str(self._data(name)),
+                created=time.time_ns(),
+                labels=labels,
+                options=options,
+                anonymous=anonymous,
+            )
+            try:
+                await asyncio.to_thread(self._make, name, options)
+            except OSError as error:
+                raise InternalError(f"create {name}: {error}") from error
+            event = _event("create", record)
+            try:
+                await self._records.commit(put(self._records.volumes, record), events=[event])
+            except BaseException:
+                await asyncio.to_thread(self._delete, name)
+                raise
+            return record
+
+    def get(self, name: str) -> VolumeRecord:
+        record = self._records.volumes.get(name)
+        if record is None:
+            raise no_such_volume(name)
+        return record
+
+    def search(self, filters: Filters | None = None) -> list[VolumeRecord]:
+        filters = filters or {}
+        _check_filters(filters, _LIST_FILTERS)
+        dangling = _flag(filters, "dangling") if filters.get("dangling") else None
+        used = self._used_names()
+        return [
+            record
+            for record in self._records.volumes.values()
+            if _matches(record, filters) and dangling in (None, record.name not in used)
+        ]
+
+    def users(self, name: str) -> list[str]:
+        """Ids of the containers whose record names the volume."""
+        return [c.id for c in self._records.containers.values() if _names(c, name)]
+
+    async def mount(
+        self,
+        name: str,
+        container_id: str,
+        *,
+        destination: str = "",
+        rw: bool = True,
+        propagation: str = "",
+    ) -> Path:
+        """Make the volume's tree ready for a container -> where it is. Idempotent per container."""
+        async with self._locked(name):
+            record = self.get(name)
+            if needs_mount(record.options):
+                await asyncio.to_thread(self._mount, record)
+            self._mounted.setdefault(name, set()).add(container_id)
+        await self._tell(
+            record,
+            "mount",
+            container=container_id,
+            destination=destination,
+            **{"read/write": str(rw).lower()},
+            propagation=propagation,
+        )
+        return Path(record.mountpoint)
+
+    async def unmount(self, name: str, container_id: str) -> None:
+        """The container needs it no longer. Idempotent, and right after a restart of the daemon."""
+        async with self._locked(name):
+            holders = self._mounted.get(name, set())
+            holders.discard(container_id)
+            if not holders:
+                self._mounted.pop(name, None)
+            record = self._records.volumes.get(name)
+            if record is None:
+                return
+            if needs_mount(record.options) and not holders and not self._runs(name, container_id):
+                await asyncio.to_thread(_unmount, Path(record.mountpoint))
+        await self._tell(record, "unmount", container=container_id)
+
+    async def populate(self, name: str, rootfs: Path, destination: str) -> None:
+        """Fill an empty volume with what a container's image has at `destination`.
+
+        The volume's directory gets that directory's owner and mode even when that is empty. A
+        destination that the image has not, or that is no directory, changes nothing.
+        """
+        async with self._locked(name):
+            record = self.get(name)
+            mounted = needs_mount(record.options)
+            if mounted:
+                await asyncio.to_thread(self._mount, record)
+            try:
+                await asyncio.to_thread(_copy_up, Path(record.mountpoint), rootfs, destination)
+            except OSError as error:
+                raise InternalError(
+                    f"failed to populate volume: error copying {destination} to {name}: {error}"
+                ) from error
+            finally:
+                if mounted and not self._mounted.get(name) and not self._runs(name, ""):
+                    await asyncio.to_thread(_unmount, Path(record.mountpoint))
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        """`Conflict` while a container names it; `force` forgives a volume that is not there."""
+        async with self._locked(name):
+            record = self._records.volumes.get(name)
+            if record is None:
+                if force:
+                    return
+                raise no_such_volume(name)
+            if users := sorted({*self.users(name), *self._mounted.get(name, ())}):
+                raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
+            await self._remove(record)
+
+    async def prune(
+        self, filters: Filters | None = None, *, all_by_default: bool = False
+    ) -> Pruned:
+        """Remove unused anonymous volumes; named ones too with the filter all=true, or for clients
+        that know no other way (`all_by_default`, API < 1.42). Volumes with options are kept.
+        """
+        filters = filters or {}
+        _check_filters(filters, _PRUNE_FILTERS)
+        everything = _flag(filters, "all") if filters.get("all") else all_by_default
+        if self._pruning:
+            raise Conflict("a prune operation is already running")
+        self._pruning = True
+        try:
+            names: list[str] = []
+            reclaimed = 0
+            for record in self._records.volumes.values():
+                if record.options or not (everything or ANONYMOUS_LABEL in record.labels):
+                    continue
+                if not _matches(record, filters):
+                    continue
+                size = (await asyncio.to_thread(usage_of, Path(record.mountpoint))).bytes
+                with contextlib.suppress(Conflict, NotFound):
+                    await self.remove(record.name)
+                    names.append(record.name)
+                    reclaimed += size
+            event = Event(
+                type="volume", action="prune", actor_id="", attributes={"reclaimed": str(reclaimed)}
+            )
+            await self._records.commit(events=[event])
+            return Pruned(names, reclaimed)
+        finally:
+            self._pruning = False
+
+    async def usage(self) -> list[VolumeUsage]:
+        """For `system df`: volumes with options are somebody else's disk space and left out."""
+        found = []
+        for record in self._records.volumes.values():
+            if not record.options:
+                used = await asyncio.to_thread(usage_of, Path(record.mountpoint))
+                found.append(VolumeUsage(record, used.bytes, len(self.users(record.name))))
+        return found
+
+    async def recover(self) -> None:
+        """At start: what a killed daemon left of volumes half made or half removed goes."""
+        known = {record.name for record in self._records.volumes.values()}
+        await asyncio.to_thread(self._recover, known)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _data(self, name: str) -> Path:
+        return self._root / name / "_data"
+
+    def _make(self, name: str, options: Mapping[str, str]) -> None:
+        home = self._root / name
+        home.mkdir(mode=0o701)
+        try:
+            if "size" in options and (size := parse_size(options["size"], f"create {name}")):
+                quota = ProjectQuota.on(home)
+                if quota is None:
+                    raise InvalidParameter(
+                        f"create {name}: quota size requested but no quota support"
+                    )
+                quota.limit(home, size)
+            (home / "_data").mkdir()
+            os.chmod(home / "_data", 0o755)
+        except BaseException:
+            self._delete(name)
+            raise
+
+    async def _remove(self, record: VolumeRecord) -> None:
+        name = record.name
+        if needs_mount(record.options):
+            await asyncio.to_thread(_unmount, Path(record.mountpoint))
+            if mounts.is_mounted(Path(record.mountpoint)):
+                raise InternalError(f"remove {name}: {record.mountpoint} is still mounted")
+        # The record first: a directory without one is rubbish that `recover` knows.
+        event = _event("destroy", record)
+        await self._records.commit(delete(self._records.volumes, name), events=[event])
+        try:
+            await asyncio.to_thread(self._delete, name)
+        except OSError as error:
+            _log.warning("volumes: the remains of %s are not removed: %s", name, error)
+
+    def _delete(self, name: str) -> None:
+        home, doomed = self._root / name, self._root / f"{name}{_REMOVING}-{secrets.token_hex(4)}"
+        try:
+            home.rename(doomed)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(doomed)
+
+    def _recover(self, known: set[str]) -> None:
+        for entry in sorted(os.listdir(self._root)):
+            path = self._root / entry
+            if entry in known or not path.is_dir() or path.is_symlink():
+                continue
+            if mounts.mounts_below(path):
+                _log.warning("volumes: %s has no record, but something is mounted in it", path)
+                continue
+            if _REMOVING + "-" in entry or not any((path / "_data").glob("*")):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                # Somebody's data: never ours to delete on a guess.
+                _log.warning("volumes: %s has no record; it is left as it is", path)
+
+    def _mount(self, record: VolumeRecord) -> None:
+        target = Path(record.mountpoint)
+        if mounts.is_mounted(target):
+            return
+        try:
+            mounts.mount(option_mount(record.options, target, _resolve))
+        except OSError as error:
+            text = without_secrets(str(error), record.options)
+            raise InternalError(f"failed to mount local volume: {text}") from None
+
+    def _runs(self, name: str, but: str) -> bool:
+        return any(
+            container.running and container.id != but and _names(container, name)
+            for container in self._records.containers.values()
+        )
+
+    def _used_names(self) -> set[str]:
+        used = {name for name, holders in self._mounted.items() if holders}
+        for container in self._records.containers.values():
+            used.update(mount.name for mount in container.mounts if mount.type == "volume")
+        return used
+
+    async def _tell(self, record: VolumeRecord, action: str, **attributes: str) -> None:
+        await self._records.commit(events=[_event(action, record, **attributes)])
+
+    @contextlib.asynccontextmanager
+    async def _locked(self, name: str) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(name, asyncio.Lock())
+        async with lock:
+            yield
+        if not lock.locked() and name not in self._records.volumes:
+            self._locks.pop(name, None)
+
+
+def _event(action: str, record: VolumeRecord, **attributes: str) -> Event:
+    given = {"driver": record.driver, **attributes}
+    return Event(type="volume", action=action, actor_id=record.name, attributes=given)
+
+
+def _names(container: ContainerRecord, volume: str) -> bool:
+    return any(mount.type == "volume" and mount.name == volume for mount in container.mounts)
+
+
+def _unmount(target: Path) -> None:
+    while mounts.is_mounted(target):
+        try:
+            mounts.unmount(target, detach=False)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            mounts.unmount(target)
+
+
+def _resolve(host: str) -> str:
+    try:
+        return str(socket.getaddrinfo(host, None)[0][4][0])
+    except OSError as error:
+        raise InternalError(
+            f"error resolving passed in network volume address: {host}: {error}"
+        ) from error
+
+
+def _copy_up(volume: Path, rootfs: Path, destination: str) -> None:
+    if os.listdir(volume):
+        return
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Links in the image lead where they would lead in the container.
+        source = open_in_root(root, destination, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    finally:
+        os.close(root)
+    try:
+        # The slash and dot: without them it is the link in /proc that is looked at.
+        copy_tree(f"/proc/self/fd/{source}/.", str(volume))
+    finally:
+        os.close(source)
+
+
+def _check_filters(filters: Filters, known: Iterable[str]) -> None:
+    for name in filters:
+        if name not in known:
+            raise InvalidParameter(f"invalid filter '{name}'")
+
+
+def _flag(filters: Filters, name: str) -> bool:
+    values = list(filters[name])
+    if len(values) == 1 and values[0].lower() in ("1", "t", "true"):
+        return True
+    if len(values) == 1 and values[0].lower() in ("0", "f", "false"):
+        return False
+    raise InvalidParameter(f"invalid filter '{name}={values}'")
+
+
+def _matches(record: VolumeRecord, filters: Filters) -> bool:
+    names, drivers = filters.get("name", ()), filters.get("driver", ())
+    return (
+        (not names or any(value in record.name for value in names))
+        and (not drivers or record.driver in drivers)
+        and all(_has_label(record, wanted) for wanted in filters.get("label", ()))
+        and not any(_has_label(record, unwanted) for unwanted in filters.get("label!", ()))
+    )
+
+
+def _has_label(record: VolumeRecord, wanted: str) -> bool:
+    key, equals, value = wanted.partition("=")
+    return key in record.labels and (not equals or record.labels[key] == value)
