@@ -186,6 +186,7 @@ class Plane:
         self, container_id: str, joins: Sequence[Join], publish: Sequence[PortRequest]
     ) -> Sandbox:
         self._detach(container_id)  # a leftover of an earlier life
+        taken = False
         try:
             maps = tuple(self._ports.hold(container_id, publish))
             decided = [
@@ -199,6 +200,7 @@ class Plane:
             sandbox = Sandbox(container_id=container_id, joins=decided)
             self._write(sandbox)
             namespace = self._pool.take()
+            taken = True
             self._open[container_id] = _Open(sandbox, namespace)
             namespaces.name(namespace, self.path(container_id))
             for join in decided:
@@ -211,7 +213,9 @@ class Plane:
         except BaseException:
             self._detach(container_id)
             raise
-        self._pool.replace_taken()
+        finally:
+            if taken:
+                self._pool.replace_taken()
         return sandbox
 
     def _connect(self, container_id: str, join: Join) -> Sandbox:

@@ -57,9 +57,9 @@ class HostPorts:
                     del chosen[same]
                 taken.append((_map(request, port), bound))
         except BaseException:
-            for _, bound in taken:
-                if bound is not None:
-                    bound.close()
+            for _, held in taken:
+                if held is not None:
+                    held.close()
             raise
         self._held.setdefault(owner, []).extend(taken)
         return [held for held, _ in taken]
