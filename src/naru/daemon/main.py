@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from naru import __version__
 from naru.daemon import config as configuration
@@ -59,8 +59,11 @@ def _serve(config: Config, given: configuration.Given) -> int:
         return 1
     _say_what_differs(config)
     try:
-        with locks.held(data_root=config.data_root, pidfile=config.pidfile):
-            asyncio.run(_daemon(config, given), debug=False)
+        with (
+            locks.held(data_root=config.data_root, pidfile=config.pidfile),
+            asyncio.Runner(loop_factory=_loop_factory()) as runner,
+        ):
+            runner.run(_daemon(config, given))
     except Exception as error:
         known = type(error).__module__.startswith("naru.") or isinstance(error, OSError)
         log.critical("failed to start daemon: %s", error, exc_info=not known)
@@ -75,6 +78,15 @@ async def _daemon(config: Config, given: configuration.Given) -> None:
 
     daemon = Daemon(config, given=given, build=wiring.build, manager=ServiceManager())
     await daemon.run()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed (the extra "fast"), else asyncio's own loop."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _say_what_differs(config: Config) -> None:

@@ -239,10 +239,11 @@ class Ulimits:
 
     def from_file(self, value: Any) -> tuple[Ulimit, ...]:
         limits = []
-        for name, entry in _expect(value, dict, "an object of ulimits").items():
+        entries: dict[str, Any] = _expect(value, dict, "an object of ulimits")
+        for name, entry in entries.items():
             fields = _fields(entry, f"ulimit {name}", {"Name": str, "Soft": int, "Hard": int})
             soft, hard = fields.get("Soft", 0), fields.get("Hard", 0)
-            limits.append(self._checked(fields.get("Name", name), soft, hard))
+            limits.append(self._checked(fields.get("Name") or name, soft, hard))
         return tuple(limits)
 
     def _parsed(self, text: str) -> Ulimit:
@@ -320,7 +321,7 @@ def _expect(value: Any, kind: type[T], what: str) -> T:
 
 def _fields(value: Any, what: str, shape: Mapping[str, type]) -> dict[str, Any]:
     """The members of an object, all of them known and of the right type."""
-    members = _expect(value, dict, "an object")
+    members: dict[str, Any] = _expect(value, dict, "an object")
     for name, member in members.items():
         if name not in shape:
             raise ValueError(f"{what}: {name} is not supported")
