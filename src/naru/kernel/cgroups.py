@@ -71,8 +71,10 @@ def detect(mountinfo: str | None = None) -> Hierarchies:
 
 
 _V1_CONTROLLERS = frozenset(
-    "cpuset cpu cpuacct blkio memory devices freezer net_cls perf_event net_prio hugetlb pids rdma"
-    " misc".split()
+    (
+        *("cpuset", "cpu", "cpuacct", "blkio", "memory", "devices", "freezer", "net_cls"),
+        *("perf_event", "net_prio", "hugetlb", "pids", "rdma", "misc"),
+    )
 )
 
 
@@ -158,8 +160,8 @@ def group_of(pid: int, hierarchies: Hierarchies) -> Group | None:
         for name in names.split(","):
             paths[name] = path
     unified = hierarchies.mode is Mode.UNIFIED
-    path = paths.get("" if unified else "memory", paths.get(""))
-    return Group(hierarchies, path) if path is not None else None
+    found = paths.get("" if unified else "memory", paths.get(""))
+    return Group(hierarchies, found) if found is not None else None
 
 
 def _words(path: Path) -> list[str]:

@@ -78,9 +78,9 @@ async def run(
     source = _input(stdin)
     try:
         os.set_blocking(write_end, True)
-        pid = os.posix_spawn(
+        pid = os.posix_spawn(  # noqa: ASYNC221 - vfork: 1 ms
             argv[0],
-            argv,
+            list(argv),
             env,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, source, 0),
@@ -104,7 +104,7 @@ async def _finish(pid: int, read_end: int) -> Finished:
     output = bytearray()
     try:
         await _readable(os.pidfd_open(pid), close=True)
-        _, wait_status = os.waitpid(pid, 0)
+        _, wait_status = os.waitpid(pid, 0)  # noqa: ASYNC222 - it has ended
         # What a still running grandchild holds open is not waited for.
         while chunk := _read_now(read_end):
             output += chunk

@@ -325,7 +325,8 @@ async def _live(link: Link) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     more = True
     while more:
-        reply = await link.request("live", **{"from": len(found)})
+        arguments: dict[str, Any] = {"from": len(found)}
+        reply = await link.request("live", **arguments)
         found += reply.body["live"]
         more = reply.body["more"]
     return found

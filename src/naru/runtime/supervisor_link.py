@@ -66,10 +66,13 @@ class Link:
         connection.setblocking(False)
         return cls(connection, on_exit=on_exit, on_lost=on_lost)
 
-    async def request(self, op: str, fds: Sequence[int] = (), **arguments: Any) -> Reply:
+    async def request(self, op: str, passed: Sequence[int] = (), /, **arguments: Any) -> Reply:
+        """Send one request, with copies of the descriptors `passed`; `LinkLost` when it dies."""
         number = next(self._ids)
         message = msgspec.json.encode({"id": number, "op": op, **arguments})
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        rights = (
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", passed))] if passed else []
+        )
         answer: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting[number] = answer
         try:

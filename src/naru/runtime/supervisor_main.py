@@ -20,7 +20,10 @@ pid: descriptors, children and connections are handed over in a memfd. After a c
 starts a new supervisor, which adopts what `pids/` names, and gives it its own copies of the stdio.
 """
 
+from __future__ import annotations
+
 import array
+import contextlib
 import fcntl
 import json
 import os
@@ -32,12 +35,21 @@ import struct
 import sys
 import time
 
+TYPE_CHECKING = False  # typing itself costs memory, and only the checker needs it
+if TYPE_CHECKING:
+    from typing import Any
+
+    Json = dict[str, Any]
+
 STATE = "NARU_SUPERVISOR_STATE"  # environment: the memfd of a handed-over state
 MAX_MESSAGE = 1 << 18
 MAX_FDS = 8
 SEND_BUFFER = 4 << 20
-UNKNOWN_STATUS = 255  # what Docker reports for an exit that nobody saw
+SO_SNDBUFFORCE = 32
 LIVE_PER_REPLY = 200
+UNKNOWN_STATUS = 255  # what Docker reports for an exit that nobody saw
+PR_SET_CHILD_SUBREAPER = 36
+ASKED_TO_END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 # <linux/pidfd.h>: struct pidfd_info up to exit_code (64 bytes), since Linux 6.13; exit since 6.15.
 PIDFD_GET_INFO = 0xC040FF0B
@@ -55,19 +67,19 @@ class Process:
     `fds` holds, by name: stdin, stdout, stderr or pty, and pidfd.
     """
 
-    def __init__(self, container, exec_id, pid, started, fds):
-        self.container = container
-        self.exec_id = exec_id
-        self.pid = pid
-        self.started = started  # clock ticks since boot: tells a reused pid apart
+    def __init__(self, state: Json, fds: dict[str, int]) -> None:
+        self.container: str = state["container"]
+        self.exec_id: str | None = state["exec"]
+        self.pid: int = state["pid"]
+        self.started: int = state["started"]  # ticks since boot: tells a reused pid apart
+        self.exited: bool = state["exited"]
         self.fds = fds
-        self.exited = False
 
     @property
-    def name(self):
+    def name(self) -> str:
         return name_of(self.container, self.exec_id)
 
-    def state(self):
+    def state(self) -> Json:
         return {
             "container": self.container,
             "exec": self.exec_id,
@@ -76,7 +88,7 @@ class Process:
             "exited": self.exited,
         }
 
-    def close(self, *names):
+    def close(self, *names: str) -> None:
         for name in names or tuple(self.fds):
             fd = self.fds.pop(name, None)
             if fd is not None:
@@ -84,84 +96,166 @@ class Process:
 
 
 class Start:
-    """A runtime that is at work on starting a container or an exec."""
+    """A runtime at work on starting a container or an exec, and the stdio made for it."""
 
-    def __init__(self, request, client, fds, console):
+    def __init__(self, request: Json, client: socket.socket) -> None:
         self.request = request
         self.client = client
-        self.fds = fds
-        self.console = console  # the listening console socket, or None
+        self.fds: dict[str, int] = {}
+        self.console: socket.socket | None = None
+        self.console_path = ""
+
+    def stop_listening(self) -> None:
+        if self.console is not None:
+            self.console.close()
+            remove(self.console_path)
+            self.console = None
+
+
+class Launcher:
+    """Executes the runtime with pipes, or with a socket to which it sends the pty."""
+
+    def __init__(self, root: str, given_limit: int | None) -> None:
+        self.sealed: dict[str, tuple[tuple[int, ...], int]] = {}  # path -> (identity, memfd)
+        self.consoles = os.open(os.path.join(root, "console"), os.O_PATH | os.O_DIRECTORY)
+        self.console_number = 0
+        # Descriptors for hundreds of containers; what we start gets the limit that we had.
+        soft, self.hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.given_limit = soft if given_limit is None else given_limit
+        self.limit_files(self.hard_limit)
+
+    def limit_files(self, soft: int) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, self.hard_limit))
+
+    def start(self, start: Start) -> int:
+        """-> the runtime's pid. The container's ends of the pipes are closed here afterwards."""
+        request, argv = start.request, start.request["argv"]
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        stdio, given = [null, null, null], [null]
+        try:
+            if request["tty"]:
+                console = self.listen_for_console(start)
+                argv = [console if part == "{console}" else part for part in argv]
+            else:
+                if request["stdin"]:
+                    stdio[0], start.fds["stdin"] = os.pipe2(os.O_CLOEXEC)
+                    given.append(stdio[0])
+                for number, name in ((1, "stdout"), (2, "stderr")):
+                    start.fds[name], stdio[number] = os.pipe2(os.O_CLOEXEC)
+                    given.append(stdio[number])
+            program = self.program(request["path"], sealed=request["sealed"])
+            return self.spawn(program, argv, request["env"], stdio)
+        finally:
+            for fd in given:
+                os.close(fd)
+
+    def program(self, path: str, *, sealed: bool) -> str:
+        """The path to execute. A sealed memfd copy spares the runtime the copy that it would
+        otherwise make of itself at each call (its guard against CVE-2019-5736)."""
+        if not sealed:
+            return path
+        info = os.stat(path)
+        identity = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
+        known = self.sealed.get(path)
+        if known is None or known[0] != identity:
+            if known is not None:
+                os.close(known[1])
+            self.sealed[path] = known = (identity, sealed_copy(path))
+        return f"/proc/self/fd/{known[1]}"
+
+    def spawn(self, program: str, argv: list[str], env: dict[str, str], stdio: list[int]) -> int:
+        self.limit_files(self.given_limit)
+        try:
+            return os.posix_spawn(
+                program,
+                argv,
+                env,
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(stdio)],
+                setsigmask=[],
+                # Python ignores these two: the container must not inherit that.
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+                setsid=True,
+            )
+        finally:
+            self.limit_files(self.hard_limit)
+
+    def listen_for_console(self, start: Start) -> str:
+        """A path for `--console-socket`, short however long the root is (limit: 107 bytes)."""
+        self.console_number += 1
+        entry = f"{self.consoles}/{self.console_number}"
+        start.console_path = f"/proc/self/fd/{entry}"
+        remove(start.console_path)
+        start.console = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        start.console.bind(start.console_path)
+        start.console.listen(1)
+        return f"/proc/{os.getpid()}/fd/{entry}"
 
 
 class Supervisor:
-    def __init__(self, root, listener, lock):
+    def __init__(
+        self, root: str, listener: socket.socket, lock: int, given_limit: int | None
+    ) -> None:
         self.root = root
         self.listener = listener
         self.lock = lock
-        self.clients = {}  # fd -> socket
-        self.processes = {}  # name -> Process; ended ones until they are acknowledged
-        self.children = {}  # pid -> Process
-        self.adopted = {}  # pidfd -> Process that is not our child
-        self.lost = {}  # name -> Process that ended while nobody watched
-        self.starting = {}  # pid of the runtime -> Start
-        self.early = {}  # pid -> (status, ns): reaped while its runtime was still at work
-        self.sealed = {}  # runtime path -> (its identity, memfd)
-        self.upgrade_to = None
-        self.consoles = os.open(os.path.join(root, "console"), os.O_PATH | os.O_DIRECTORY)
-        self.console_number = 0
-        self.given_limit, self.hard_limit = raised_file_limit()
+        self.launcher = Launcher(root, given_limit)
+        self.clients: dict[int, socket.socket] = {}
+        self.processes: dict[str, Process] = {}  # ended ones too, until they are acknowledged
+        self.children: dict[int, Process] = {}  # by pid
+        self.adopted: dict[int, Process] = {}  # by pidfd: those that are not our children
+        self.lost: dict[str, Process] = {}  # ended while nobody watched
+        self.starting: dict[int, Start] = {}  # by the runtime's pid
+        self.early: dict[int, tuple[int, int]] = {}  # pid -> (status, ns), its runtime at work
+        self.upgrade_to: list[str] | None = None
         self.epoll = select.epoll()
         self.wakeup, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in ASKED_TO_END:
             signal.signal(number, self.asked_to_end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_TO_END)
         for fd in (self.wakeup, listener.fileno()):
             self.epoll.register(fd, select.EPOLLIN)
 
     # -- the loop ---------------------------------------------------------------------------
 
-    def run(self):
+    def run(self) -> None:
         self.reap()
         while True:
             for fd, _ in self.epoll.poll():
                 if fd == self.wakeup:
-                    try:
+                    with contextlib.suppress(BlockingIOError):
                         os.read(self.wakeup, 4096)
-                    except BlockingIOError:
-                        pass
                     self.reap()
                 elif fd == self.listener.fileno():
-                    self.accept()
+                    with contextlib.suppress(OSError):
+                        self.welcome(self.listener.accept()[0])
                 elif fd in self.clients:
                     self.receive(self.clients[fd])
                 elif fd in self.adopted:
                     self.adopted_ended(fd)
-            if self.upgrade_to and not self.starting:
-                self.execute_upgrade()
+            if self.upgrade_to is not None and not self.starting:
+                self.execute_upgrade(self.upgrade_to)
 
-    def asked_to_end(self, number, frame):
+    def asked_to_end(self, number: int, frame: object) -> None:
         """Containers outlive a careless SIGTERM; without any there is nothing to keep."""
         if not self.processes and not self.starting:
-            self.remove_socket()
-            os._exit(0)
+            self.end()
 
-    def accept(self):
-        client, _ = self.listener.accept()
-        self.welcome(client)
+    def end(self) -> None:
+        remove(self.path("supervisor.sock"))
+        os._exit(0)
 
-    def welcome(self, client):
+    def welcome(self, client: socket.socket) -> None:
         client.setblocking(False)
-        for option in (32, socket.SO_SNDBUF):  # SO_SNDBUFFORCE needs CAP_NET_ADMIN
-            try:
-                client.setsockopt(socket.SOL_SOCKET, option, SEND_BUFFER)
-                break
-            except OSError:
-                continue
+        try:
+            client.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
+        except PermissionError:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self.clients[client.fileno()] = client
         self.epoll.register(client.fileno(), select.EPOLLIN)
 
-    def receive(self, client):
+    def receive(self, client: socket.socket) -> None:
         try:
             data, ancillary, _, _ = client.recvmsg(
                 MAX_MESSAGE, socket.CMSG_SPACE(4 * MAX_FDS), socket.MSG_CMSG_CLOEXEC
@@ -178,95 +272,73 @@ class Supervisor:
         try:
             answer = getattr(self, "do_" + request["op"])(client, request, fds)
         except Exception as error:  # a bad request must not take the containers' keeper down
-            print(f"request {request.get('op')} failed: {error!r}", file=sys.stderr, flush=True)
+            complain(f"request {request.get('op')}: {error!r}")
             answer = {"error": f"{type(error).__name__}: {error}"}
         if answer is not None:
             self.send(client, {"id": request["id"], **answer})
 
-    def send(self, client, message, fds=()):
+    def send(self, client: socket.socket, message: Json, fds: list[int] | None = None) -> None:
         """A daemon that does not read is cut off: it reconnects and finds all in the files."""
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
-            client.sendmsg([json.dumps(message).encode()], ancillary)
+            client.sendmsg([json.dumps(message).encode()], rights)
         except OSError:
             self.drop(client)
 
-    def drop(self, client):
+    def drop(self, client: socket.socket) -> None:
         if self.clients.pop(client.fileno(), None) is not None:
             self.epoll.unregister(client.fileno())
             client.close()
 
-    # -- requests ---------------------------------------------------------------------------
+    # -- requests: each returns its answer, or None when it answers otherwise -----------------
 
-    def do_hello(self, client, request, fds):
+    def do_hello(self, client: socket.socket, request: Json, fds: list[int]) -> Json:
         return {"pid": os.getpid(), "code": code_identity()}
 
-    def do_spawn(self, client, request, fds):
+    def do_spawn(self, client: socket.socket, request: Json, fds: list[int]) -> Json | None:
         """Run `argv`; the answer comes when the runtime has ended. `{console}` in argv is
         replaced by the console socket's path."""
-        name = name_of(request["container"], request["exec"])
-        old = self.processes.get(name)
+        old = self.processes.get(name_of(request["container"], request["exec"]))
         if old is not None and not old.exited:
-            return {"error": f"{name} is already running"}
+            return {"error": f"{old.name} is already running"}
         if old is not None:
             self.forget(old)
-        kept, given, console, argv = {}, [], None, request["argv"]
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        start = Start(request, client)
         try:
-            if request["tty"]:
-                console, path = self.listen_for_console()
-                argv = [path if part == "{console}" else part for part in argv]
-                stdio = [null, null, null]
-            else:
-                stdio = [null]
-                if request["stdin"]:
-                    stdio[0], kept["stdin"] = os.pipe2(os.O_CLOEXEC)
-                    given.append(stdio[0])
-                for output in ("stdout", "stderr"):
-                    kept[output], write_end = os.pipe2(os.O_CLOEXEC)
-                    given.append(write_end)
-                    stdio.append(write_end)
-            program = self.program(request["path"], request["sealed"])
-            pid = self.posix_spawn(program, argv, request["env"], stdio)
+            self.starting[self.launcher.start(start)] = start
         except OSError as error:
-            for fd in kept.values():
+            for fd in start.fds.values():
                 os.close(fd)
-            if console is not None:
-                self.stop_listening(console)
-            return {"error": f"{request['path']}: {error.strerror}", "errno": error.errno}
-        finally:
-            for fd in (null, *given):
-                os.close(fd)
-        self.starting[pid] = Start(request, client, kept, console)
+            start.stop_listening()
+            return {"error": f"{request['path']}: {error.strerror}"}
         return None
 
-    def do_stdio(self, client, request, fds):
+    def do_stdio(self, client: socket.socket, request: Json, fds: list[int]) -> None:
         process = self.processes[name_of(request["container"], request["exec"])]
-        names = list(process.fds)
-        answer = {"id": request["id"], "pid": process.pid, "fds": names}
+        answer = {"id": request["id"], "fds": list(process.fds)}
         self.send(client, answer, list(process.fds.values()))
 
-    def do_live(self, client, request, fds):
-        start = request["from"]
-        names = list(self.processes)
+    def do_live(self, client: socket.socket, request: Json, fds: list[int]) -> Json:
+        start, names = request["from"], list(self.processes)
         page = [self.processes[name].state() for name in names[start : start + LIVE_PER_REPLY]]
         return {"live": page, "more": start + LIVE_PER_REPLY < len(names)}
 
-    def do_close_stdin(self, client, request, fds):
+    def do_close_stdin(self, client: socket.socket, request: Json, fds: list[int]) -> Json:
         process = self.processes.get(name_of(request["container"], request["exec"]))
         if process is not None:
             process.close("stdin")
         return {}
 
-    def do_acknowledge(self, client, request, fds):
-        process = self.processes.get(name_of(request["container"], request["exec"]))
-        if process is not None and process.exited and process.pid == request["pid"]:
+    def do_acknowledge(self, client: socket.socket, request: Json, fds: list[int]) -> Json:
+        name = name_of(request["container"], request["exec"])
+        process = self.processes.get(name)
+        if process is None:
+            remove(self.path("exits", name))
+        elif process.exited and process.pid == request["pid"]:
             self.forget(process)
-        elif process is None:
-            remove(self.path("exits", name_of(request["container"], request["exec"])))
         return {}
 
-    def do_adopt(self, client, request, fds):
+    def do_adopt(self, client: socket.socket, request: Json, fds: list[int]) -> Json:
         """After a crash of our predecessor: a daemon's copies of what it had kept."""
         given = dict(zip(request["fds"], fds, strict=True))
         process = self.processes.get(name_of(request["container"], request["exec"]))
@@ -278,114 +350,35 @@ class Supervisor:
         for name, fd in given.items():
             process.close(name)
             process.fds[name] = fd
-        if process.name in self.lost:
-            del self.lost[process.name]
+        if pidfd is not None and self.lost.pop(process.name, None) is not None:
             process.fds["pidfd"] = pidfd
             self.watch(process)
         elif pidfd is not None:
             os.close(pidfd)
         return {}
 
-    def do_adopted(self, client, request, fds):
+    def do_adopted(self, client: socket.socket, request: Json, fds: list[int]) -> Json:
         """No more `adopt` to come: what nobody has a pidfd of ended with an unknown status."""
         for process in list(self.lost.values()):
             self.ended(process, UNKNOWN_STATUS, time.time_ns())
         self.lost.clear()
         return {}
 
-    def do_upgrade(self, client, request, fds):
+    def do_upgrade(self, client: socket.socket, request: Json, fds: list[int]) -> Json:
         self.upgrade_to = request["argv"]
         return {}
 
-    def do_quit(self, client, request, fds):
+    def do_quit(self, client: socket.socket, request: Json, fds: list[int]) -> Json:
         """End, if there is nothing left to keep."""
-        if self.processes or self.starting:
-            return {"busy": len(self.processes) + len(self.starting)}
-        self.remove_socket()
-        self.send(client, {"id": request["id"], "busy": 0})
-        os._exit(0)
+        if not self.processes and not self.starting:
+            self.send(client, {"id": request["id"], "busy": 0})
+            self.end()
+        return {"busy": len(self.processes) + len(self.starting)}
 
-    # -- starting ---------------------------------------------------------------------------
+    # -- beginnings and ends ----------------------------------------------------------------
 
-    def program(self, path, sealed):
-        """The path to execute. A sealed memfd copy spares the runtime the copy that it would
-        otherwise make of itself at each call (its guard against CVE-2019-5736)."""
-        if not sealed:
-            return path
-        info = os.stat(path)
-        identity = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
-        known = self.sealed.get(path)
-        if known is None or known[0] != identity:
-            if known is not None:
-                os.close(known[1])
-            self.sealed[path] = known = (identity, sealed_copy(path))
-        return f"/proc/self/fd/{known[1]}"
-
-    def posix_spawn(self, program, argv, env, stdio):
-        # Python ignores SIGPIPE and SIGXFSZ: the container must not inherit that, nor our limit.
-        file_limit(self.given_limit, self.hard_limit)
-        try:
-            return os.posix_spawn(
-                program,
-                argv,
-                env,
-                file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(stdio)],
-                setsigmask=[],
-                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
-                setsid=True,
-            )
-        finally:
-            file_limit(self.hard_limit, self.hard_limit)
-
-    def listen_for_console(self):
-        """A socket for `--console-socket`, by a path that is short however long the root is."""
-        self.console_number += 1
-        entry = f"{self.consoles}/{self.console_number}"
-        remove(f"/proc/self/fd/{entry}")
-        console = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        console.bind(f"/proc/self/fd/{entry}")
-        console.listen(1)
-        return (console, f"/proc/self/fd/{entry}"), f"/proc/{os.getpid()}/fd/{entry}"
-
-    def stop_listening(self, console):
-        console[0].close()
-        remove(console[1])
-
-    def runtime_ended(self, start, status):
-        """The runtime has done its work: its pid file names the process, or it failed."""
-        request = start.request
-        try:
-            if start.console is not None and status == 0:
-                start.fds["pty"] = sent_terminal(start.console[0])
-            pid = int(read(request["pid_file"])) if status == 0 else 0
-        except (OSError, ValueError) as error:
-            print(f"start of {request['container']}: {error!r}", file=sys.stderr, flush=True)
-            pid = 0
-        finally:
-            if start.console is not None:
-                self.stop_listening(start.console)
-            remove(request["pid_file"])
-        process = Process(request["container"], request["exec"], pid, 0, start.fds)
-        if pid == 0:
-            process.close()
-            self.send(start.client, {"id": request["id"], "failed": status or UNKNOWN_STATUS})
-            return
-        status_and_time = self.early.pop(pid, None)
-        self.processes[process.name] = process
-        if status_and_time is None:
-            process.started = start_ticks(pid)
-            process.fds["pidfd"] = os.pidfd_open(pid)  # not reaped yet: it is surely ours
-            self.children[pid] = process
-            write(self.path("pids", process.name), process.state())
-        answer = {"id": request["id"], "pid": pid, "fds": list(process.fds)}
-        self.send(start.client, answer, list(process.fds.values()))
-        if status_and_time is not None:
-            self.ended(process, *status_and_time)
-
-    # -- ending -----------------------------------------------------------------------------
-
-    def reap(self):
-        while True:
+    def reap(self) -> None:
+        while self.starting or self.children:
             try:
                 pid, wait_status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
@@ -402,7 +395,36 @@ class Supervisor:
         if not self.starting:
             self.early.clear()
 
-    def ended(self, process, status, at):
+    def runtime_ended(self, start: Start, status: int) -> None:
+        """The runtime has done its work: its pid file names the process, or it failed."""
+        request, pid = start.request, 0
+        try:
+            if status == 0:
+                if start.console is not None:
+                    start.fds["pty"] = sent_terminal(start.console)
+                pid = int(read(request["pid_file"]))
+        except (OSError, ValueError) as error:
+            complain(f"start of {request['container']}: {error!r}")
+        start.stop_listening()
+        remove(request["pid_file"])
+        state = {"container": request["container"], "exec": request["exec"], "pid": pid}
+        process = Process({**state, "started": start_ticks(pid), "exited": False}, start.fds)
+        if pid == 0:
+            process.close()
+            self.send(start.client, {"id": request["id"], "failed": status or UNKNOWN_STATUS})
+            return
+        self.processes[process.name] = process
+        early = self.early.pop(pid, None)
+        if early is None:
+            process.fds["pidfd"] = os.pidfd_open(pid)  # not reaped yet: it is surely ours
+            self.children[pid] = process
+            write(self.path("pids", process.name), process.state())
+        answer = {"id": request["id"], "pid": pid, "fds": list(process.fds)}
+        self.send(start.client, answer, list(process.fds.values()))
+        if early is not None:
+            self.ended(process, *early)
+
+    def ended(self, process: Process, status: int, at: int) -> None:
         """Record first, tell then: a daemon that is away, or dies now, finds the file. The
         outputs stay open: what the container wrote last may still be in the pipe."""
         process.exited = True
@@ -419,7 +441,7 @@ class Supervisor:
         for client in list(self.clients.values()):
             self.send(client, {"exit": record})
 
-    def adopted_ended(self, pidfd):
+    def adopted_ended(self, pidfd: int) -> None:
         process = self.adopted[pidfd]
         status = exit_status_of_other(process, pidfd)
         if status is None:
@@ -431,7 +453,7 @@ class Supervisor:
         del self.adopted[pidfd]
         self.ended(process, status, time.time_ns())
 
-    def forget(self, process):
+    def forget(self, process: Process) -> None:
         process.close()
         self.processes.pop(process.name, None)
         remove(self.path("exits", process.name))
@@ -439,34 +461,27 @@ class Supervisor:
 
     # -- taking over ------------------------------------------------------------------------
 
-    def adopt_from_files(self):
+    def adopt_from_files(self) -> None:
         """What ran under a supervisor that died. Its children are now another process's, so
         pidfds watch them and tell their status."""
         for name in os.listdir(self.path("pids")):
-            state = json.loads(read(self.path("pids", name)))
-            process = Process(state["container"], state["exec"], state["pid"], state["started"], {})
+            process = Process(json.loads(read(self.path("pids", name))), {})
             if os.path.exists(self.path("exits", name)):
                 remove(self.path("pids", name))
                 continue
             self.processes[name] = process
-            try:
-                pidfd = os.pidfd_open(process.pid)
-            except OSError:
+            if start_ticks(process.pid) == process.started:
+                process.fds["pidfd"] = os.pidfd_open(process.pid)
+                self.watch(process)
+            else:
                 self.lost[name] = process
-                continue
-            if start_ticks(process.pid) != process.started:
-                os.close(pidfd)
-                self.lost[name] = process
-                continue
-            process.fds["pidfd"] = pidfd
-            self.watch(process)
 
-    def watch(self, process):
+    def watch(self, process: Process) -> None:
         self.adopted[process.fds["pidfd"]] = process
         self.epoll.register(process.fds["pidfd"], select.EPOLLIN)
 
-    def execute_upgrade(self):
-        argv, self.upgrade_to = self.upgrade_to, None
+    def execute_upgrade(self, argv: list[str]) -> None:
+        self.upgrade_to = None
         processes = [
             {**process.state(), "fds": process.fds, "child": process.pid in self.children}
             for process in self.processes.values()
@@ -477,26 +492,26 @@ class Supervisor:
             "clients": list(self.clients),
             "processes": processes,
             "lost": list(self.lost),
-            "quota": self.given_limit,
+            "given_limit": self.launcher.given_limit,
         }
         keep = [self.listener.fileno(), self.lock, *self.clients]
         keep += [fd for process in self.processes.values() for fd in process.fds.values()]
         for fd in keep:
             os.set_inheritable(fd, True)
+        signal.pthread_sigmask(signal.SIG_BLOCK, ASKED_TO_END)  # until the handlers are back
         try:
             execute(argv, state)
         except OSError as error:
-            print(f"upgrade failed: {error}", file=sys.stderr, flush=True)
+            complain(f"upgrade: {error}")
             for fd in keep:
                 os.set_inheritable(fd, False)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_TO_END)
 
-    def take_over(self, state):
-        self.given_limit = state["quota"]
+    def take_over(self, state: Json) -> None:
         for saved in state["processes"]:
-            process = Process(
-                saved["container"], saved["exec"], saved["pid"], saved["started"], saved["fds"]
-            )
-            process.exited = saved["exited"]
+            process = Process(saved, saved["fds"])
+            for fd in process.fds.values():
+                os.set_inheritable(fd, False)
             self.processes[process.name] = process
             if process.name in state["lost"]:
                 self.lost[process.name] = process
@@ -504,56 +519,49 @@ class Supervisor:
                 self.children[process.pid] = process
             elif not process.exited:
                 self.watch(process)
-            for fd in process.fds.values():
-                os.set_inheritable(fd, False)
         for fd in state["clients"]:
             os.set_inheritable(fd, False)
             self.welcome(socket.socket(fileno=fd))
 
-    def path(self, *parts):
+    def path(self, *parts: str) -> str:
         return os.path.join(self.root, *parts)
 
-    def remove_socket(self):
-        remove(self.path("supervisor.sock"))
 
-
-def name_of(container, exec_id):
+def name_of(container: str, exec_id: str | None) -> str:
     return f"{container}.{exec_id}" if exec_id else container
 
 
-def docker_status(wait_status):
+def docker_status(wait_status: int) -> int:
     code = os.waitstatus_to_exitcode(wait_status)
     return code if code >= 0 else 128 - code
 
 
-def exit_status_of_other(process, pidfd):
+def exit_status_of_other(process: Process, pidfd: int) -> int | None:
     """The status of an ended process that is not our child; None while the kernel hides it.
 
     A zombie shows it in /proc to root, a reaped one in its pidfd (Linux 6.15).
     """
     fields = stat_fields(process.pid)
     present = fields is not None and int(fields[19]) == process.started
-    if present and fields[0] == "Z":
+    if fields is not None and present and fields[0] == "Z":
         return docker_status(int(fields[49]))
     info = bytearray(PIDFD_INFO.size)
     struct.pack_into("=Q", info, 0, PIDFD_INFO_EXIT)
-    try:
-        answered = fcntl.ioctl(pidfd, PIDFD_GET_INFO, info) == 0
-    except OSError:
-        answered = False  # a kernel before 6.13
-    mask, *_, wait_status = PIDFD_INFO.unpack(info)
-    if answered and mask & PIDFD_INFO_EXIT:
-        return docker_status(wait_status)
+    with contextlib.suppress(OSError):  # a kernel before 6.13
+        fcntl.ioctl(pidfd, PIDFD_GET_INFO, info)
+        mask, *_, wait_status = PIDFD_INFO.unpack(info)
+        if mask & PIDFD_INFO_EXIT:
+            return docker_status(wait_status)
     return None if present else UNKNOWN_STATUS
 
 
-def start_ticks(pid):
+def start_ticks(pid: int) -> int:
     """When it was started; 0 when it is gone."""
     fields = stat_fields(pid)
     return int(fields[19]) if fields else 0
 
 
-def stat_fields(pid):
+def stat_fields(pid: int) -> list[str] | None:
     """/proc/PID/stat from the state (field 3) on; None when there is no such process."""
     try:
         return read(f"/proc/{pid}/stat").rpartition(")")[2].split()
@@ -561,7 +569,7 @@ def stat_fields(pid):
         return None
 
 
-def received(ancillary):
+def received(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     fds = array.array("i")
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -569,7 +577,7 @@ def received(ancillary):
     return fds.tolist()
 
 
-def sent_terminal(listener):
+def sent_terminal(listener: socket.socket) -> int:
     """The pty that the runtime has sent: it is in the queue when the runtime has ended."""
     connection, _ = listener.accept()
     with connection:
@@ -580,7 +588,7 @@ def sent_terminal(listener):
     return fds[0]
 
 
-def sealed_copy(path):
+def sealed_copy(path: str) -> int:
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     name = os.path.basename(path)
     try:
@@ -588,8 +596,9 @@ def sealed_copy(path):
     except OSError:  # before Linux 6.3 every memfd is executable, and the flag unknown
         copy = os.memfd_create(name, flags)
     with open(path, "rb", buffering=0) as source:
-        while os.sendfile(copy, source.fileno(), None, 1 << 24):
-            pass
+        offset = 0
+        while sent := os.sendfile(copy, source.fileno(), offset, 1 << 24):
+            offset += sent
     fcntl.fcntl(copy, F_ADD_SEALS, SEALS)
     # Executing a file that is open for writing is refused (ETXTBSY).
     readable = os.open(f"/proc/self/fd/{copy}", os.O_RDONLY | os.O_CLOEXEC)
@@ -597,44 +606,36 @@ def sealed_copy(path):
     return readable
 
 
-def raised_file_limit():
-    """Descriptors for hundreds of containers; what we start gets the limit that we had."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    file_limit(hard, hard)
-    return soft, hard
-
-
-def file_limit(soft, hard):
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def read(path):
+def read(path: str) -> str:
     with open(path) as file:
         return file.read()
 
 
-def write(path, value):
+def write(path: str, value: Json) -> None:
     """Appears complete or not at all."""
     with open(path + "~", "w") as file:
         json.dump(value, file)
     os.rename(path + "~", path)
 
 
-def remove(path):
-    try:
+def remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
-def code_identity():
+def complain(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def code_identity() -> list[str | int]:
     info = os.stat(__file__)
     return [os.path.abspath(__file__), info.st_size, info.st_mtime_ns]
 
 
-def execute(argv, state):
+def execute(argv: list[str], state: Json) -> None:
     memfd = os.memfd_create("naru-supervisor-state", 0)
-    os.write(memfd, json.dumps(state).encode())
+    with open(memfd, "w", closefd=False) as file:
+        json.dump(state, file)
     os.lseek(memfd, 0, os.SEEK_SET)
     try:
         os.execve(argv[0], argv, {**os.environ, STATE: str(memfd)})
@@ -642,10 +643,11 @@ def execute(argv, state):
         os.close(memfd)
 
 
-def launch(root):
+def launch(root: str) -> None:
     """Become the supervisor of `root`, or end with status 3 when there is one."""
     import ctypes  # only here: it costs more memory than all else
 
+    os.umask(0o077)
     for directory in ("pids", "exits", "console"):
         os.makedirs(os.path.join(root, directory), mode=0o700, exist_ok=True)
     lock = os.open(os.path.join(root, "supervisor.lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -657,11 +659,9 @@ def launch(root):
         for name in os.listdir(os.path.join(root, directory)):
             if name.endswith("~"):
                 remove(os.path.join(root, directory, name))
-    directory = os.open(root, os.O_PATH | os.O_DIRECTORY)
-    address = f"/proc/self/fd/{directory}/supervisor.sock"
+    address = f"/proc/self/fd/{os.open(root, os.O_PATH | os.O_DIRECTORY)}/supervisor.sock"
     remove(address)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-    os.umask(0o077)
     listener.bind(address)
     listener.listen(64)
     if os.fork():
@@ -669,39 +669,35 @@ def launch(root):
     os.setsid()
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)
-    log = os.open(
-        os.path.join(root, "supervisor.log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600
-    )
+    log = os.open(os.path.join(root, "supervisor.log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for target, source in enumerate((null, null, log)):
         os.dup2(source, target)
-    for fd in (null, log):
-        if fd > 2:
-            os.close(fd)
-    if ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) != 0:  # PR_SET_CHILD_SUBREAPER
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("prctl(PR_SET_CHILD_SUBREAPER) failed")
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     for fd in (lock, listener.fileno()):
         os.set_inheritable(fd, True)
     argv = [sys.executable, "-I", "-S", os.path.abspath(__file__), root]
-    execute(argv, {"listener": listener.fileno(), "lock": lock, "fresh": True})
+    execute(argv, {"listener": listener.fileno(), "lock": lock})
 
 
-def main():
+def main() -> None:
     root = os.path.abspath(sys.argv[1])
     handed_over = os.environ.pop(STATE, None)
     if handed_over is None:
         launch(root)
+        return
     with open(int(handed_over)) as memfd:
         state = json.load(memfd)
     for fd in (state["lock"], state["listener"]):
         os.set_inheritable(fd, False)
     listener = socket.socket(fileno=state["listener"])
-    supervisor = Supervisor(root, listener, state["lock"])
-    if state.get("fresh"):
-        supervisor.adopt_from_files()
-    else:
+    supervisor = Supervisor(root, listener, state["lock"], state.get("given_limit"))
+    if "processes" in state:
         supervisor.take_over(state)
+    else:
+        supervisor.adopt_from_files()
     supervisor.run()
 
 
