@@ -73,14 +73,15 @@ class TreeDiff:
         self._made = made
 
     def changes(self) -> Iterator[Change]:
-        for name, kind, _, _ in self._walk("", self._new, self._old):
+        for name, kind, _, _ in self._walk("", self._new, self._old, parents=False):
             yield Change("/" + name, kind)
 
     def write(self, out: BinaryIO) -> None:
         write_items(self._items(), out)
 
     def _items(self) -> Iterator[_Item]:
-        for name, kind, path, status in self._walk("", self._new, self._old):
+        # With the directories above each change: unpacking one touches their times.
+        for name, kind, path, status in self._walk("", self._new, self._old, parents=True):
             if kind == ChangeKind.DELETED:
                 parent, _, last = name.rpartition("/")
                 yield _Item(_marker(parent, last), None, None)
@@ -88,7 +89,7 @@ class TreeDiff:
                 yield _Item(name, path, status)
 
     def _walk(
-        self, name: str, new: str, old: str | None
+        self, name: str, new: str, old: str | None, *, parents: bool
     ) -> Iterator[tuple[str, int, str, os.stat_result | None]]:
         before = {child: (path, status) for child, path, status in _listing(old)} if old else {}
         after = {child: (path, status) for child, path, status in _listing(new)}
@@ -102,16 +103,19 @@ class TreeDiff:
             if was is None:
                 yield below, ChangeKind.ADDED, path, status
                 if stat.S_ISDIR(status.st_mode):
-                    yield from self._walk(below, path, None)
+                    yield from self._walk(below, path, None, parents=parents)
                 continue
             if not stat.S_ISDIR(status.st_mode):
                 if self._differs(path, status, *was):
                     yield below, ChangeKind.MODIFIED, path, status
                 continue
             inside = was[0] if stat.S_ISDIR(was[1].st_mode) else None
-            children = list(self._walk(below, path, inside))
-            if self._differs(path, status, *was) or any(
-                kind != ChangeKind.MODIFIED for _, kind, _, _ in children
+            children = list(self._walk(below, path, inside, parents=parents))
+            named = bool(children) and parents
+            if (
+                named
+                or self._differs(path, status, *was)
+                or any(kind != ChangeKind.MODIFIED for _, kind, _, _ in children)
             ):
                 yield below, ChangeKind.MODIFIED, path, status
             yield from children
