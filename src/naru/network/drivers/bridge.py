@@ -212,13 +212,15 @@ def mtu_of(network: NetworkRecord) -> int | None:
     return int(value) if value else None
 
 
-def default_options(*, bridge: str, icc: bool, masquerade: bool, mtu: int) -> dict[str, str]:
+def default_options(
+    *, bridge: str, icc: bool, masquerade: bool, mtu: int, binding: str
+) -> dict[str, str]:
     """The options of the default network, as Docker shows them."""
     return {
         _DEFAULT_BRIDGE: "true",
         _ICC: "true" if icc else "false",
         _MASQUERADE: "true" if masquerade else "false",
-        HOST_BINDING: "0.0.0.0",
+        HOST_BINDING: binding,
         BRIDGE_NAME: bridge,
         _MTU: str(mtu),
     }
