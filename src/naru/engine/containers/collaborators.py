@@ -6,13 +6,13 @@ no root, no kernel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from naru.engine.containers.intake import Intake
 from naru.engine.containers.streams import Stdio
-from naru.spec.containers import ContainerRecord
+from naru.spec.containers import ContainerRecord, LogConfig
 from naru.spec.images import ImageRecord
 from naru.spec.networks import EndpointSettings
 from naru.spec.oci import ImageConfig
@@ -20,8 +20,17 @@ from naru.spec.volumes import VolumeRecord
 
 
 class Runtime(Protocol):
+    def expect_start(self) -> None:
+        """A start is being prepared: costs nothing, and saves the start some time."""
+
     async def run(
-        self, container_id: str, bundle: Path, *, tty: bool, stdin: bool
+        self,
+        container_id: str,
+        bundle: Path,
+        *,
+        tty: bool,
+        stdin: bool,
+        config: Mapping[str, Any] | None = None,
     ) -> tuple[int, Stdio]: ...
 
     async def kill(self, container_id: str, signal: int, *, all: bool = False) -> None: ...
@@ -41,15 +50,21 @@ class Runtime(Protocol):
         self, container_id: str, exec_id: str | None, height: int, width: int
     ) -> None: ...
 
-    async def close_stdin(self, container_id: str, exec_id: str | None) -> None: ...
+    async def close_stdin(self, container_id: str, exec_id: str | None = None) -> None: ...
 
 
 class Layers(Protocol):
+    def acquire(self, chain: str) -> None: ...
+
+    def release(self, chain: str) -> None: ...
+
     async def create_writable(
         self, container_id: str, chain_id: str, *, size: int | None = None
     ) -> None: ...
 
-    async def mount(self, container_id: str) -> Path: ...
+    async def mount(
+        self, container_id: str, *, init: Callable[[Path], None] | None = None
+    ) -> Path: ...
 
     async def unmount(self, container_id: str) -> None: ...
 
@@ -100,11 +115,23 @@ class Volumes(Protocol):
         anonymous: bool = False,
     ) -> VolumeRecord: ...
 
-    async def mount(self, name: str, container_id: str) -> Path: ...
+    async def mount(
+        self,
+        name: str,
+        container_id: str,
+        *,
+        destination: str = "",
+        rw: bool = True,
+        propagation: str = "",
+    ) -> Path: ...
 
     async def unmount(self, name: str, container_id: str) -> None: ...
 
-    async def remove(self, name: str) -> None: ...
+    async def populate(self, name: str, rootfs: Path, destination: str) -> None: ...
+
+    async def remove(self, name: str, *, force: bool = False) -> None: ...
+
+    def get(self, name: str) -> VolumeRecord: ...
 
 
 class Images(Protocol):
@@ -114,7 +141,11 @@ class Images(Protocol):
 
 
 class Logs(Protocol):
-    def intake(self, container: ContainerRecord) -> Intake | None: ...
+    def check(self, config: LogConfig) -> None: ...
+
+    def path(self, container: ContainerRecord) -> str: ...
+
+    def intake(self, container: ContainerRecord, *, resumed: bool = False) -> Intake | None: ...
 
     async def remove(self, container_id: str) -> None: ...
 

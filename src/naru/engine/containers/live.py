@@ -29,8 +29,12 @@ class Live:
         """Where clients attach: before the first start, and across restarts."""
         self.streams: Streams | None = None
         """The running process' stdio; None while there is none."""
-        self.stop_requested = False
-        """The user asked this run to end: the restart policy must not start it again."""
+        self.removing = False
+        """A removal has begun, and will end: nothing else may begin."""
+        self.kept = False
+        """A restart is under way: the end of this run must not remove the container."""
+        self.teardown: asyncio.Task[None] | None = None
+        """Undoes the last run; the next must wait for it."""
         self.restart_timer: asyncio.Task[None] | None = None
         """Sleeps out the back-off of the restart policy, then starts the container."""
         self.restart_delay = 0.0

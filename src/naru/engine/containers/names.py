@@ -11,7 +11,12 @@ from naru.spec.errors import InvalidParameter
 _ALLOWED = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
 _NAME = re.compile(rf"/?{_ALLOWED}+")
 
-_ADJECTIVES = (
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_ADJECTIVES = _words(
     "able amber ample arctic balmy bold brave breezy bright brisk calm candid clear clever cosy "
     "crisp curious dapper daring deft dewy eager earnest easy elastic even fair fleet fond frank "
     "fresh gentle glad golden grand hardy hazel humble ivory jaunty jolly keen kind lively loyal "
@@ -19,23 +24,24 @@ _ADJECTIVES = (
     "proud quick quiet radiant rapid ready robust rosy rustic serene sharp silent silver simple "
     "sleek smooth snug sober solid spry steady still stout sunny supple swift tidy tranquil trim "
     "true upbeat valiant vivid warm wise witty zesty"
-).split()
+)
 
-_SURNAMES = (
+_SURNAMES = _words(
     "agnesi airy almeida ampere anning apgar archimedes avogadro babbage bardeen bell bernoulli "
-    "berzelius bessemer biruni bohr boltzmann boole born bose boyle brahe brahmagupta braun bunsen "
-    "cannon carson cauchy cavendish celsius chandrasekhar chang chatelet coulomb crick curie cuvier "
-    "dalton darwin davy descartes dirac doppler earhart eddington edison einstein euclid euler "
-    "faraday fermat fermi feynman fibonacci fleming fourier franklin fresnel galileo galois gauss "
-    "germain gibbs goodall grothendieck halley hamilton hawking heisenberg henry herschel hertz "
-    "hilbert hodgkin hooke hopper hubble humboldt huygens hypatia jang joule kelvin kepler khayyam "
-    "kovalevskaya kowalska lagrange lamarr laplace lavoisier leavitt leibniz linnaeus lovelace "
-    "lyell mach marconi maxwell mayer mcclintock meitner mendel mendeleev mirzakhani mitchell "
-    "morse nash nernst newton nightingale nobel noether ohm oppenheimer ostrom pascal pasteur "
-    "pauli payne perey planck poincare ptolemy ramanujan rayleigh riemann ritchie roentgen rubin "
-    "rutherford sammet shannon shockley snell somerville stokes swan tesla thales thompson "
-    "torricelli turing volta wallace watt weber wegener wiles wu yalow yonath yukawa zhang"
-).split()
+    "berzelius bessemer biruni bohr boltzmann boole born bose boyle brahe brahmagupta braun "
+    "bunsen cannon carson cauchy cavendish celsius chandrasekhar chang chatelet coulomb crick "
+    "curie cuvier dalton darwin davy descartes dirac doppler earhart eddington edison einstein "
+    "euclid euler faraday fermat fermi feynman fibonacci fleming fourier franklin fresnel galileo "
+    "galois gauss germain gibbs goodall grothendieck halley hamilton hawking heisenberg henry "
+    "herschel hertz hilbert hodgkin hooke hopper hubble humboldt huygens hypatia jang joule "
+    "kelvin kepler khayyam kovalevskaya kowalska lagrange lamarr laplace lavoisier leavitt "
+    "leibniz linnaeus lovelace lyell mach marconi maxwell mayer mcclintock meitner mendel "
+    "mendeleev mirzakhani mitchell morse nash nernst newton nightingale nobel noether ohm "
+    "oppenheimer ostrom pascal pasteur pauli payne perey planck poincare ptolemy ramanujan "
+    "rayleigh riemann ritchie roentgen rubin rutherford sammet shannon shockley snell somerville "
+    "stokes swan tesla thales thompson torricelli turing volta wallace watt weber wegener wiles "
+    "wu yalow yonath yukawa zhang"
+)
 
 
 def check(name: str) -> str:

@@ -81,18 +81,15 @@ def _memory(
         )
     if host.memory_swap < -1:
         raise InvalidParameter(f"invalid memory swap value: {host.memory_swap}")
-    if host.memory_swappiness == -1:
-        host = change(host, memory_swappiness=None)
-    if host.memory_swappiness is not None:
-        if not controllers.swappiness:
-            warnings.append(
-                _DISCARDED.format("memory swappiness capabilities", "Memory swappiness")
-            )
-            host = change(host, memory_swappiness=None)
-        elif not 0 <= host.memory_swappiness <= 100:
-            raise InvalidParameter(
-                f"Invalid value: {host.memory_swappiness}, valid memory swappiness range is 0-100"
-            )
+    swappiness = host.memory_swappiness if host.memory_swappiness != -1 else None
+    if swappiness is not None and not controllers.swappiness:
+        warnings.append(_DISCARDED.format("memory swappiness capabilities", "Memory swappiness"))
+        swappiness = None
+    if swappiness is not None and not 0 <= swappiness <= 100:
+        raise InvalidParameter(
+            f"Invalid value: {swappiness}, valid memory swappiness range is 0-100"
+        )
+    host = change(host, memory_swappiness=swappiness)
     if host.memory_reservation > 0 and not controllers.memory:
         warnings.append(_DISCARDED.format("memory soft limit capabilities", "Limitation"))
         host = change(host, memory_reservation=0)
@@ -141,9 +138,7 @@ def _cpu(host: HostConfig, controllers: Controllers, warnings: list[str]) -> Hos
         warnings.append(_DISCARDED.format("CPU shares", "Shares"))
         host = change(host, cpu_shares=0)
     if host.cpu_shares > 0:
-        host = change(
-            host, cpu_shares=min(max(host.cpu_shares, _MINIMUM_SHARES), _MAXIMUM_SHARES)
-        )
+        host = change(host, cpu_shares=min(max(host.cpu_shares, _MINIMUM_SHARES), _MAXIMUM_SHARES))
     if (host.cpu_period or host.cpu_quota) and not controllers.cpu_quota:
         warnings.append(
             "Your kernel does not support CPU CFS scheduler. CPU period/quota discarded."

@@ -14,7 +14,9 @@ CONT = int(signal.SIGCONT)
 _RTMIN, _RTMAX = 34, 64
 
 _NUMBERS: dict[str, int] = {
-    **{name.removeprefix("SIG"): int(number) for name, number in signal.Signals.__members__.items()},
+    **{
+        name.removeprefix("SIG"): int(number) for name, number in signal.Signals.__members__.items()
+    },
     "STKFLT": 16,
     "IOT": 6,
     "RTMIN": _RTMIN,

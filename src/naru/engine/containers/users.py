@@ -64,9 +64,7 @@ def resolve(user: str, group_add: Sequence[str], accounts: Accounts) -> User:
     elif name.isdigit():
         uid = _checked_id(name)
     elif name:
-        raise InvalidParameter(
-            f"unable to find user {name}: no matching entries in passwd file"
-        )
+        raise InvalidParameter(f"unable to find user {name}: no matching entries in passwd file")
     groups: list[int] = []
     if group:
         gid = _group_id(group, accounts.group)

@@ -6,17 +6,17 @@ What Docker knows and this engine does not do is refused here, by name, before a
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
 
 from naru.engine.containers import mounts, ports, security, signals
 from naru.spec.containers import ContainerConfig, HealthConfig, HostConfig, RestartPolicy
 from naru.spec.errors import InvalidParameter, Unsupported
 
 _MILLISECOND = 1_000_000
-_ULIMITS = frozenset(
-    "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending "
-    "stack".split()
+_ULIMIT_NAMES = (
+    "core cpu data fsize locks memlock msgqueue nice "
+    "nofile nproc rss rtprio rttime sigpending stack"
 )
+_ULIMITS = frozenset(_ULIMIT_NAMES.split())
 
 
 def check_config(config: ContainerConfig) -> None:
@@ -57,7 +57,8 @@ def _check_health(health: HealthConfig) -> None:
         )
 
 
-def check_host(config: ContainerConfig, host: HostConfig, *, log_drivers: Collection[str]) -> None:
+def check_host(config: ContainerConfig, host: HostConfig) -> None:
+    """The half that depends on the host; limits are checked by `resources`, logs by `logs`."""
     _check_unsupported(host)
     check_restart_policy(host.restart_policy)
     if host.auto_remove and host.restart_policy.name not in ("", "no"):
@@ -91,9 +92,6 @@ def check_host(config: ContainerConfig, host: HostConfig, *, log_drivers: Collec
             "invalid Annotations: the empty string is not permitted as an annotation key"
         )
     security.parse(host.security_opt)
-    driver = host.log_config.type
-    if driver and driver not in log_drivers:
-        raise Unsupported(f"logger: no log driver named '{driver}' is registered")
 
 
 def check_restart_policy(policy: RestartPolicy) -> None:
@@ -159,9 +157,7 @@ def _check_network(config: ContainerConfig, host: HostConfig) -> None:
     mode = host.network_mode
     shared = mode.startswith("container:")
     if shared and not _container(mode):
-        raise InvalidParameter(
-            "Invalid network mode: invalid container format container:<name|id>"
-        )
+        raise InvalidParameter("Invalid network mode: invalid container format container:<name|id>")
     if host.uts_mode == "host":
         if config.hostname:
             raise InvalidParameter("conflicting options: hostname and the UTS mode")

@@ -1,0 +1,86 @@
+"""What this host offers to containers, and what the daemon's configuration says of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from naru.engine.containers.resources import Controllers, parse_set
+from naru.kernel.cgroups import Hierarchies, Mode
+
+# The names under which distributions ship an init for containers, docker's own first.
+_INITS = ("docker-init", "tini-static", "tini", "catatonit")
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    hierarchies: Hierarchies
+    systemd_cgroup: bool = False
+    cgroup_parent: str = ""  # "" is /naru, or system.slice with systemd
+    apparmor_profile: str = ""  # of containers that name none; "" where AppArmor is off
+    init_path: str = ""  # "" looks for one
+
+    def cgroups_path(self, container_id: str, parent: str) -> str:
+        """OCI `cgroupsPath`: a path, or slice:prefix:name for systemd."""
+        parent = parent or self.cgroup_parent
+        if self.systemd_cgroup:
+            return f"{parent or 'system.slice'}:naru:{container_id}"
+        return f"{(parent or '/naru').rstrip('/')}/{container_id}"
+
+    def find_init(self) -> Path | None:
+        for name in (self.init_path,) if self.init_path else _INITS:
+            if found := shutil.which(name):
+                return Path(found)
+        return None
+
+
+def controllers(hierarchies: Hierarchies) -> Controllers:
+    """What the mounted hierarchies can limit."""
+    available = hierarchies.controllers
+    legacy = hierarchies.mode is not Mode.UNIFIED
+    memory = hierarchies.v1.get("memory")
+    blkio = hierarchies.v1.get("blkio")
+    cpu = hierarchies.v1.get("cpu")
+    return Controllers(
+        version=1 if legacy else 2,
+        cpus=_online("/sys/devices/system/cpu/online", range(os.cpu_count() or 1)),
+        memory_nodes=_online("/sys/devices/system/node/online", (0,)),
+        memory="memory" in available,
+        swap=_swap(hierarchies, memory),
+        swappiness=memory is not None and (memory / "memory.swappiness").exists(),
+        oom_kill_disable=memory is not None and (memory / "memory.oom_control").exists(),
+        cpu_shares="cpu" in available,
+        cpu_quota="cpu" in available and (cpu is None or (cpu / "cpu.cfs_quota_us").exists()),
+        cpu_realtime=cpu is not None and (cpu / "cpu.rt_runtime_us").exists(),
+        cpuset="cpuset" in available,
+        pids="pids" in available,
+        blkio_weight=_weight(hierarchies, blkio),
+        blkio_throttle=(blkio / "blkio.throttle.read_bps_device").exists()
+        if blkio is not None
+        else "io" in available,
+    )
+
+
+def _swap(hierarchies: Hierarchies, memory: Path | None) -> bool:
+    if hierarchies.mode is Mode.UNIFIED:
+        # The root group has no memory.swap.max: swap accounting is there unless it was booted off.
+        return "memory" in hierarchies.controllers and Path("/proc/swaps").exists()
+    return memory is not None and (memory / "memory.memsw.limit_in_bytes").exists()
+
+
+def _weight(hierarchies: Hierarchies, blkio: Path | None) -> bool:
+    if hierarchies.mode is Mode.UNIFIED:
+        return "io" in hierarchies.controllers
+    return blkio is not None and any(
+        (blkio / name).exists() for name in ("blkio.weight", "blkio.bfq.weight")
+    )
+
+
+def _online(path: str, otherwise: Iterable[int]) -> frozenset[int]:
+    try:
+        return parse_set(Path(path).read_text().strip())
+    except (OSError, ValueError):
+        return frozenset(otherwise)

@@ -1,0 +1,163 @@
+"""`DELETE /containers/{id}`: the record goes first, then, in the background, what it had on disk.
+
+The container's directory goes last. A directory without a record is the mark of a removal that a
+kill has interrupted; recovery finishes it, anonymous volumes included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from naru.engine.containers import signals, transitions
+from naru.engine.containers.collaborators import Layers, Logs, Runtimes, Volumes
+from naru.engine.containers.containers import Containers
+from naru.engine.containers.live import Ended, Live
+from naru.engine.containers.occurrences import occurrence
+from naru.engine.containers.paths import ContainerPaths
+from naru.engine.containers.remains import remove_tree
+from naru.engine.containers.teardown import Teardown
+from naru.engine.tasks import Tasks
+from naru.spec.containers import ContainerRecord, Status
+from naru.spec.errors import Conflict, InternalError, NaruError, NotFound
+
+log = logging.getLogger(__name__)
+
+_DOOMED_VOLUMES = "volumes-to-remove"
+_KILL_SECONDS = 10.0
+
+
+class Remove:
+    def __init__(
+        self,
+        *,
+        containers: Containers,
+        layers: Layers,
+        volumes: Volumes,
+        logs: Logs,
+        runtimes: Runtimes,
+        teardown: Teardown,
+        paths: ContainerPaths,
+        tasks: Tasks,
+    ) -> None:
+        self._containers = containers
+        self._layers = layers
+        self._volumes = volumes
+        self._logs = logs
+        self._runtimes = runtimes
+        self._teardown = teardown
+        self._paths = paths
+        self._tasks = tasks
+
+    async def __call__(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
+        record = self._containers.find(ref)
+        live = self._containers.live(record)
+        if live.removing:
+            raise Conflict(f"removal of container {ref} is already in progress")
+        transitions.may_remove(record, force=force)
+        live.removing = True
+        try:
+            live.cancel_restart()
+            while not await self._remove(record, live, force=force, volumes=volumes):
+                pass
+        finally:
+            live.removing = False
+
+    async def _remove(
+        self, record: ContainerRecord, live: Live, *, force: bool, volumes: bool
+    ) -> bool:
+        """-> False when a start that was under way has come first: once more."""
+        present = self._containers.get(record.id)
+        if present is not None and present.running:
+            await self._kill(present, live)
+        async with live.lock:
+            present = self._containers.get(record.id)
+            if present is None:
+                return True  # it removed itself
+            transitions.may_remove(present, force=force)
+            if present.running:
+                return False
+            await self.finish(present, live, volumes=volumes)
+        return True
+
+    async def finish(self, record: ContainerRecord, live: Live, *, volumes: bool) -> None:
+        """With the lock held, of a container at rest: its record goes, then all the rest."""
+        doomed = self._anonymous_volumes(record) if volumes else []
+        if doomed:
+            await asyncio.to_thread(
+                (self._paths.directory(record.id) / _DOOMED_VOLUMES).write_text, "\n".join(doomed)
+            )
+        await self._containers.delete(record, occurrence(record, "destroy"))
+        live.attach_point.close()
+        await self._remove_volumes(doomed)
+        live.announce_removal(Ended(record.state.exit_code))
+        self._tasks.spawn(
+            self._discard(record.id, live.teardown), name=f"removal of {record.id[:12]}"
+        )
+
+    async def recover(self, container_id: str) -> None:
+        """Finish a removal, or undo a create, that left a directory without a record."""
+        marker = self._paths.directory(container_id) / _DOOMED_VOLUMES
+        doomed = (await asyncio.to_thread(marker.read_text)).split() if marker.exists() else []
+        for runtime in self._runtimes.values():
+            await runtime.delete(container_id)
+        await self._remove_volumes(doomed)
+        await self._discard(container_id, None)
+
+    async def _kill(self, record: ContainerRecord, live: Live) -> None:
+        exited = live.next_exit()
+        runtime = self._runtimes[record.host_config.runtime]
+        try:
+            if record.state.status is Status.PAUSED:
+                await runtime.resume(record.id)
+            await runtime.kill(record.id, signals.KILL)
+            await asyncio.wait_for(exited, _KILL_SECONDS)
+        except TimeoutError:
+            raise InternalError(
+                f'cannot remove container "/{record.name}": could not kill container: '
+                "tried to kill container, but did not receive an exit event"
+            ) from None
+        except NaruError as error:
+            present = self._containers.get(record.id)
+            if present is not None and present.running:
+                raise InternalError(
+                    f'cannot remove container "/{record.name}": could not kill container: {error}'
+                ) from error
+
+    def _anonymous_volumes(self, record: ContainerRecord) -> Sequence[str]:
+        """Those that were made for this container and that no other container has taken over."""
+        others = {
+            point.name
+            for other in self._containers.all()
+            if other.id != record.id
+            for point in other.mounts
+        }
+        return [
+            point.name
+            for point in record.mounts
+            if point.type == "volume"
+            and point.name not in others
+            and self._is_anonymous(point.name)
+        ]
+
+    def _is_anonymous(self, name: str) -> bool:
+        try:
+            return self._volumes.get(name).anonymous
+        except NotFound:
+            return False
+
+    async def _remove_volumes(self, names: Sequence[str]) -> None:
+        for name in names:
+            try:
+                await self._volumes.remove(name, force=True)
+            except NaruError as error:
+                log.warning("anonymous volume %s stays: %s", name, error)
+
+    async def _discard(self, container_id: str, teardown: asyncio.Task[None] | None) -> None:
+        if teardown is not None:
+            await asyncio.wait({teardown})
+        await self._layers.remove_writable(container_id)
+        await self._logs.remove(container_id)
+        await asyncio.to_thread(remove_tree, self._paths.bundle(container_id))
+        await asyncio.to_thread(remove_tree, self._paths.directory(container_id))

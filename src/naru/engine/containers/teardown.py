@@ -1,0 +1,70 @@
+"""Undoing a run: the same steps for a failed start, an exit, a removal and a recovery.
+
+Each step is idempotent and needs the record only, so it does not matter which of them a former
+attempt, or a former daemon, has already taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+
+from naru.engine.containers.collaborators import Layers, Networks, Runtimes, Volumes
+from naru.engine.containers.paths import ContainerPaths
+from naru.engine.containers.remains import remove_tree
+from naru.engine.containers.rootfs import unmount_shm
+from naru.spec.containers import ContainerRecord
+
+log = logging.getLogger(__name__)
+
+
+class Teardown:
+    def __init__(
+        self,
+        *,
+        layers: Layers,
+        networks: Networks,
+        volumes: Volumes,
+        runtimes: Runtimes,
+        paths: ContainerPaths,
+    ) -> None:
+        self._layers = layers
+        self._networks = networks
+        self._volumes = volumes
+        self._runtimes = runtimes
+        self._paths = paths
+
+    async def everything(self, record: ContainerRecord) -> None:
+        await self.release(record)
+        await self.rest(record)
+
+    async def release(self, record: ContainerRecord) -> None:
+        """What others may want: addresses, ports, volumes. Quick; done before the end is told."""
+        await self._step(record, "detaching the network", self._networks.detach(record.id))
+        for point in record.mounts:
+            if point.type == "volume":
+                await self._step(
+                    record,
+                    f"unmounting volume {point.name}",
+                    self._volumes.unmount(point.name, record.id),
+                )
+
+    async def rest(self, record: ContainerRecord) -> None:
+        """Slow, and nobody waits for it but the next start."""
+        runtime = self._runtimes.get(record.host_config.runtime)
+        if runtime is not None:
+            await self._step(record, "deleting it at the runtime", runtime.delete(record.id))
+        if record.host_config.ipc_mode == "shareable":
+            shm = asyncio.to_thread(unmount_shm, self._paths.shm(record.id))
+            await self._step(record, "unmounting /dev/shm", shm)
+        await self._step(record, "unmounting the root", self._layers.unmount(record.id))
+        bundle = asyncio.to_thread(remove_tree, self._paths.bundle(record.id))
+        await self._step(record, "removing the bundle", bundle)
+
+    async def _step(self, record: ContainerRecord, what: str, work: Awaitable[None]) -> None:
+        """One step's failure must not keep the others from being taken; recovery tries again."""
+        try:
+            await work
+        except Exception:
+            log.exception("container %s: %s failed", record.id[:12], what)
