@@ -17,7 +17,7 @@ def mark(rootfs: Path) -> None:
     """/.dockerenv: by it many programs know that they run in a container."""
     root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.close(open_in_root(root, ".dockerenv", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o755))
+        os.close(open_in_root(root, ".dockerenv", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755))
     except OSError:
         pass  # an image with a directory or link of that name has its reasons
     finally:

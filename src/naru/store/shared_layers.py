@@ -1,0 +1,226 @@
+"""Read-only layers: unpacked once per chain id, kept while an image or a container needs them.
+
+A layer exists when its record does: what is on disk without one is half made, or half removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from naru.kernel import mounts
+from naru.spec.errors import InternalError, NaruError, NotFound
+from naru.spec.layers import LayerRecord, chain_id
+from naru.store.driver import StorageDriver
+from naru.store.initlayer import make_mount_points
+from naru.store.records import Records, delete, put
+from naru.store.unpack import unpack
+
+T = TypeVar("T")
+
+_INIT = "init:"
+"""Before an image's chain id: the name of the layer that its containers' own are made on."""
+
+
+class SharedLayers:
+    def __init__(self, *, root: Path, records: Records, driver: StorageDriver) -> None:
+        """`root` is the data root: layers are below `root/<driver>`."""
+        self.driver = driver
+        self._root = root / driver.name
+        self._records = records
+        self._making: dict[str, asyncio.Task[LayerRecord]] = {}
+        self._held: dict[str, int] = {}
+        self._sweeping = asyncio.Lock()
+        # Unpacking is long, taking down a mount can be (900 ms were seen): neither waits for
+        # the other, nor for whatever else uses the loop's default executor.
+        self._bulk = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "layers")
+        self._quick = ThreadPoolExecutor(8, "mounts")
+
+    async def register(self, parent_chain: str | None, diff_id: str, tar: BinaryIO) -> LayerRecord:
+        """Unpack an uncompressed layer tar, unless that layer is here -> its record.
+
+        Whoever comes with the same chain id meanwhile waits for the first one's work (its own
+        `tar` stays unread). `tar` is read in a worker thread. The layer is protected from
+        `release_unused` until `release(chain_id)` is called as often as it was registered.
+        """
+        chain = chain_id(parent_chain, diff_id)
+        async with self._sweeping:
+            self.acquire(chain)
+        try:
+            return await self._once(chain, lambda: self._unpack(chain, parent_chain, diff_id, tar))
+        except BaseException:
+            self.release(chain)
+            raise
+
+    def get(self, chain: str) -> LayerRecord | None:
+        return self._records.layers.get(chain)
+
+    def acquire(self, chain: str) -> None:
+        """Keep a layer that no image or container record needs yet."""
+        self._held[chain] = self._held.get(chain, 0) + 1
+
+    def release(self, chain: str) -> None:
+        """Undo one `acquire` or `register`. It removes nothing: see `release_unused`."""
+        left = self._held.get(chain, 0) - 1
+        if left > 0:
+            self._held[chain] = left
+        else:
+            self._held.pop(chain, None)
+
+    async def release_unused(self) -> list[LayerRecord]:
+        """Remove the layers that no image, container, holder or other layer needs -> those."""
+        async with self._sweeping:
+            needed = self._needed()
+            unused = [r for r in self._records.layers.values() if r.chain_id not in needed]
+            if not unused:
+                return []
+            # The records go first: a directory without one is rubbish that `recover` knows.
+            await self._records.commit(*(delete(self._records.layers, r.chain_id) for r in unused))
+        for record in unused:
+            await self._run(self._bulk, self.driver.remove, record.storage_id)
+        return unused
+
+    async def diff_layer(self, chain: str, out: BinaryIO) -> None:
+        """Write a read-only layer's changeset tar: for exports where the blob was not kept."""
+        await self._run(self._bulk, self.driver.diff, self.storage_id(chain), out)
+
+    def target(self, layer: str) -> Path:
+        """Where a layer's tree is, or would be, mounted."""
+        return self._root / layer / "merged"
+
+    async def base_of(self, chain: str) -> str:
+        """The driver's name of the layer to make a container's own on; "" is no image's."""
+        key = _INIT + chain
+        return (await self._once(key, lambda: self._make_init(key, chain or None))).storage_id
+
+    def storage_id(self, chain: str) -> str:
+        """The driver's name of a read-only layer."""
+        record = self._records.layers.get(chain)
+        if record is None:
+            raise NotFound(f"layer {chain} does not exist")
+        if record.driver != self.driver.name:
+            raise NotFound(f"layer {chain} is in the storage of driver {record.driver}")
+        return record.storage_id
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    async def _once(
+        self, key: str, make: Callable[[], Coroutine[Any, Any, LayerRecord]]
+    ) -> LayerRecord:
+        """The record of that key, made by the first who asks while the others wait."""
+        while (known := self._records.layers.get(key)) is None:
+            task = self._making.get(key)
+            mine = task is None
+            if task is None:
+                task = asyncio.create_task(make(), name=f"layer {key[:19]}")
+                self._making[key] = task
+                task.add_done_callback(lambda _: self._making.pop(key, None))
+            try:
+                return await asyncio.shield(task)
+            except NaruError:
+                if mine:
+                    raise
+                # The other's tar was bad, or its download broke: ours may be whole.
+        return known
+
+    async def _make_init(self, key: str, parent: str | None) -> LayerRecord:
+        below = self.storage_id(parent) if parent else None
+        storage_id = secrets.token_hex(32)
+
+        def make() -> None:
+            target = self.target(storage_id)
+            try:
+                self.driver.create(storage_id, below, writable=True)
+                self._mount(storage_id, target)
+                try:
+                    make_mount_points(target)
+                finally:
+                    unmount_all(target)
+            except OSError as error:
+                self.driver.remove(storage_id)
+                raise InternalError(
+                    f"failed to make the init layer of {parent}: {error}"
+                ) from error
+
+        await self._run(self._bulk, make)
+        return await self._record(key, "", parent, storage_id, 0)
+
+    async def _record(
+        self, key: str, diff_id: str, parent: str | None, storage_id: str, size: int
+    ) -> LayerRecord:
+        record = LayerRecord(
+            chain_id=key,
+            diff_id=diff_id,
+            parent=parent,
+            driver=self.driver.name,
+            storage_id=storage_id,
+            size=size,
+            created=time.time_ns(),
+        )
+        try:
+            await self._records.commit(put(self._records.layers, record))
+        except NaruError:
+            await self._run(self._bulk, self.driver.remove, storage_id)
+            raise
+        return record
+
+    async def _unpack(
+        self, chain: str, parent: str | None, diff_id: str, tar: BinaryIO
+    ) -> LayerRecord:
+        below = self.storage_id(parent) if parent else None
+        # Not the chain id: the same layer's last life may still be being removed.
+        storage_id = secrets.token_hex(32)
+        stop = threading.Event()
+        work = asyncio.ensure_future(
+            self._run(self._bulk, unpack, self.driver, storage_id, below, diff_id, tar, stop)
+        )
+        try:
+            size = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait([work])
+            raise
+        return await self._record(chain, diff_id, parent, storage_id, size)
+
+    def _needed(self) -> set[str]:
+        records = self._records
+        used = {"", *self._held}
+        used.update(image.chain_id for image in records.images.values())
+        used.update(container.chain_id for container in records.containers.values())
+        pending: list[str] = [*used, *(_INIT + chain for chain in used), *self._making]
+        needed: set[str] = set()
+        while pending:
+            chain: str | None = pending.pop()
+            while chain and chain not in needed:
+                needed.add(chain)
+                record = records.layers.get(chain)
+                chain = record.parent if record else None
+        return needed
+
+    def _mount(self, container_id: str, target: Path) -> None:
+        done = False
+        try:
+            for mount in self.driver.mounts(container_id, target):
+                mounts.mount(mount)
+                done = True
+        except BaseException:
+            if done:
+                unmount_all(target)
+            raise
+
+    async def _run(self, pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(pool, work, *args)
+
+
+def unmount_all(target: Path) -> None:
+    """Unmount `target`, however many mounts are stacked on it."""
+    while mounts.is_mounted(target):
+        mounts.unmount(target)

@@ -1,0 +1,66 @@
+"""Unpack a layer tar through a storage driver, with its digest checked on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from typing import BinaryIO, cast
+
+from naru.spec.errors import InternalError, InvalidParameter
+from naru.store.driver import StorageDriver
+from naru.store.extract import ExtractError
+from naru.store.tarstream import TarError
+
+_PIECE = 1 << 20
+
+
+def unpack(
+    driver: StorageDriver,
+    layer: str,
+    parent: str | None,
+    diff_id: str,
+    tar: BinaryIO,
+    stop: threading.Event,
+) -> int:
+    """Make the layer from `tar` -> bytes of its files. A failure, or `stop`, removes it again."""
+    hashed = _Hashed(tar, stop)
+    try:
+        driver.create(layer, parent, writable=False)
+        size = driver.apply(layer, cast(BinaryIO, hashed))
+        hashed.drain()
+        if hashed.digest() != diff_id:
+            raise InvalidParameter(
+                f"filesystem layer verification failed: expected {diff_id}, got {hashed.digest()}"
+            )
+    except BaseException as error:
+        driver.remove(layer)
+        if isinstance(error, TarError | ExtractError):
+            raise InvalidParameter(f"failed to register layer: {error}") from error
+        if isinstance(error, OSError):
+            raise InternalError(f"failed to register layer: {error}") from error
+        raise
+    return size
+
+
+class _Hashed:
+    """A reader that hashes what passes, and ends in the middle when told to stop."""
+
+    def __init__(self, source: BinaryIO, stop: threading.Event) -> None:
+        self._read: Callable[[int], bytes] = getattr(source, "read1", None) or source.read
+        self._hash = hashlib.sha256()
+        self._stop = stop
+
+    def read(self, size: int = -1) -> bytes:
+        if self._stop.is_set():
+            raise InternalError("the registration was cancelled")
+        piece = self._read(size if size > 0 else _PIECE)
+        self._hash.update(piece)
+        return piece
+
+    def drain(self) -> None:
+        while self.read():
+            pass
+
+    def digest(self) -> str:
+        return "sha256:" + self._hash.hexdigest()
