@@ -203,6 +203,7 @@ class Download:
         self._digest = digest
         self._hash = hashlib.sha256()
         self._file = path.open("a+b", buffering=0)
+        self._lock = threading.Lock()  # a cancelled writer's thread may still be at it
         self.size = size
         self.offset = 0
         self._take_up()
@@ -221,18 +222,16 @@ class Download:
         self._hash = hashlib.sha256()
         self.offset = 0
 
-    @property
-    def started_over(self) -> bool:
-        return self.offset == 0
-
     def write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
-        if self.offset + len(view) > self.size:
-            raise InternalError(f"{self._digest}: more than the {self.size} bytes announced")
-        self._hash.update(view)
-        self.offset += len(view)
-        while view:
-            view = view[self._file.write(view) :]
+        with self._lock:
+            if self.offset + len(view) > self.size:
+                raise InternalError(f"{self._digest}: more than the {self.size} bytes announced")
+            self._hash.update(view)
+            while view:
+                written = self._file.write(view)
+                view = view[written:]
+                self.offset += written
         self._growing.grown(self.offset)
 
     def reader(self) -> GrowingReader:
@@ -260,4 +259,5 @@ class Download:
 
     def close(self) -> None:
         self._growing.fail(InternalError("the download was abandoned"))
-        self._file.close()
+        with self._lock:
+            self._file.close()

@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 
 # Imported when chosen: each brings what only it needs.
 _DRIVERS: dict[str, str] = {
+    "erofs": "naru.store.drivers.erofs:Erofs",
     "overlay2": "naru.store.drivers.overlay2:Overlay2",
     "vfs": "naru.store.drivers.vfs:Vfs",
 }

@@ -30,11 +30,21 @@ class Inflated(io.RawIOBase):
 
     def __init__(self, source: Readable) -> None:
         self._source = source
-        head = b""
-        while len(head) < 6 and (piece := source.read(6 - len(head))):
-            head += piece
-        self.format = next((name for magic, name in _MAGICS if head.startswith(magic)), "")
-        self._read, self._errors = _reader(self.format, _Prefixed(head, source))
+        self._opened: tuple[str, Callable[[int], bytes], tuple[type[Exception], ...]] | None = None
+
+    def _open(self) -> tuple[str, Callable[[int], bytes], tuple[type[Exception], ...]]:
+        """Look at the first bytes, with the first read and not before: it may have to wait."""
+        if self._opened is None:
+            head = b""
+            while len(head) < 6 and (piece := self._source.read(6 - len(head))):
+                head += piece
+            name = next((name for magic, name in _MAGICS if head.startswith(magic)), "")
+            self._opened = (name, *_reader(name, _Prefixed(head, self._source)))
+        return self._opened
+
+    @property
+    def format(self) -> str:
+        return self._open()[0]
 
     def readable(self) -> bool:
         return True
@@ -45,12 +55,13 @@ class Inflated(io.RawIOBase):
             while piece := self.read(1 << 20):
                 pieces.append(piece)
             return b"".join(pieces)
+        name, read, errors = self._open()
         try:
-            return self._read(size)
+            return read(size)
         except EOFError as error:
             raise InvalidParameter("unexpected EOF") from error
-        except self._errors as error:
-            raise InvalidParameter(f"{self.format}: {error}") from error
+        except errors as error:
+            raise InvalidParameter(f"{name}: {error}") from error
 
     def readinto(self, buffer: object, /) -> int:
         view = memoryview(buffer)  # type: ignore[arg-type]

@@ -123,6 +123,7 @@ class LayerImage:
         self._root = _Node(stat.S_IFDIR | 0o755)
         self._opaque_xattr = opaque_xattr
         self.tar_blocks = 0
+        self.content = 0  # bytes of all files together
 
     def read(self, tar: BinaryIO) -> None:
         """Take in every member of an uncompressed layer tar, read to its end."""
@@ -170,6 +171,7 @@ class LayerImage:
         elif entry.is_file:
             node.size = entry.size
             node.chunks = _chunks(entry, data_offset)
+            self.content += entry.stored
         return node
 
     def _replace(self, parent: _Node, name: bytes, node: _Node) -> None:

@@ -117,15 +117,16 @@ class Erofs:
                     image.write(out)
                     out.flush()
                     os.fsync(out.fileno())
+                content = image.content
             except Unmappable:
                 copied.drain()
                 tar.seek(0)
                 (home / "layer.erofs").unlink(missing_ok=True)
-                extract(tar, home / "tree", whiteouts=OverlayWhiteouts())
+                content = extract(tar, home / "tree", whiteouts=OverlayWhiteouts())
             tar.flush()
             # A record will say that the layer is there, so it must be, whatever happens next.
             os.fsync(tar.fileno())
-            return copied.size
+            return content
 
     def diff(self, layer: str, out: BinaryIO) -> None:
         home = self._root / layer
@@ -221,12 +222,10 @@ class _Tee:
     def __init__(self, source: BinaryIO, copy: BinaryIO) -> None:
         self._read = getattr(source, "read1", None) or source.read
         self._copy = copy
-        self.size = 0
 
     def read(self, size: int = _COPY) -> bytes:
         piece: bytes = self._read(size if size > 0 else _COPY)
         self._copy.write(piece)
-        self.size += len(piece)
         return piece
 
     def drain(self) -> None:
