@@ -242,9 +242,24 @@ class Plane:
             if join.network.id == network_id:
                 self.driver(join.network).leave(join.network, join.endpoint, namespace_ends=False)
                 self._ports.release(container_id, join.endpoint.ports)
+        if kept and not any(join.route for join in kept):
+            kept = self._rerouted(opened.namespace, kept)
         opened.sandbox = msgspec.structs.replace(opened.sandbox, joins=kept)
         self._write(opened.sandbox)
         return opened.sandbox
+
+    def _rerouted(self, namespace: Namespace, joins: Sequence[Join]) -> list[Join]:
+        """The default route went with its network: through the next one that leads outside."""
+        changed = list(joins)
+        for number, join in enumerate(changed):
+            gateways = [g for g in (join.endpoint.gateway4, join.endpoint.gateway6) if g]
+            if not gateways:
+                continue
+            index = namespace.interface_index(join.endpoint.interface)
+            namespace.routes.ensure(*(rtnetlink.default_route(index, g) for g in gateways))
+            changed[number] = msgspec.structs.replace(join, route=True)
+            break
+        return changed
 
     def _detach(self, container_id: str) -> Sandbox | None:
         opened = self._open.pop(container_id, None)

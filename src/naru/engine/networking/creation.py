@@ -1,4 +1,4 @@
-"""From a request to a network's record: what is asked is checked, what is left open is chosen. Pure.
+"""From a request to a network's record: what is asked is checked, the rest is chosen. Pure.
 
 The texts of refusals are Docker's.
 """
@@ -27,11 +27,11 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _NOT_YET = ("macvlan", "ipvlan")
 
 
-class ConfigReference(Api):
+class ConfigReference(Api, frozen=True):
     network: str = ""
 
 
-class NetworkCreate(Api):
+class NetworkCreate(Api, frozen=True):
     """The body of `POST /networks/create`."""
 
     name: str = ""
@@ -46,8 +46,8 @@ class NetworkCreate(Api):
     ipam: IPAM | None = msgspec.field(default=None, name="IPAM")
     enable_ipv4: bool | None = msgspec.field(default=None, name="EnableIPv4")
     enable_ipv6: bool = msgspec.field(default=False, name="EnableIPv6")
-    options: dict[str, str] = {}
-    labels: dict[str, str] = {}
+    options: dict[str, str] = msgspec.field(default_factory=dict)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def check(request: NetworkCreate) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from naru.engine.containers import ports
-from naru.engine.networking.leases import Lease
 from naru.network.drivers.bridge import HOST_BINDING
 from naru.network.firewall import PortMap, Protocols
 from naru.network.ports import PortRequest
@@ -17,14 +16,17 @@ from naru.spec.networks import NetworkRecord
 
 
 def requests(
-    record: ContainerRecord, network: NetworkRecord, lease: Lease, *, default_ip: str
+    record: ContainerRecord, network: NetworkRecord, *, ipv4: str, ipv6: str, default_ip: str
 ) -> list[PortRequest]:
-    """What `-p` and `-P` ask for; those that name a host port come first."""
+    """What `-p` and `-P` ask for; those that name a host port come first.
+
+    `ipv4`, `ipv6`: the container's addresses on `network`, "" where it has none.
+    """
     default = network.options.get(HOST_BINDING) or default_ip
     found = [
         request
         for port, binding in _bindings(record)
-        for request in _requests(port, binding, lease, default)
+        for request in _requests(port, binding, {4: ipv4, 6: ipv6}, default)
     ]
     return sorted(found, key=lambda request: request.first == 0)
 
@@ -51,13 +53,15 @@ def _bindings(record: ContainerRecord) -> Iterator[tuple[str, PortBinding]]:
                 yield port, PortBinding()
 
 
-def _requests(port: str, binding: PortBinding, lease: Lease, default: str) -> Iterator[PortRequest]:
+def _requests(
+    port: str, binding: PortBinding, own: Mapping[int, str], default: str
+) -> Iterator[PortRequest]:
     number, protocol = ports.split(port)
     if protocol not in ("tcp", "udp"):
         raise Unsupported(f"publishing {protocol} ports ({port}) is not supported by this engine")
     first, last = _host_range(binding.host_port)
-    for host_ip in _host_addresses(binding.host_ip, default, lease):
-        target = lease.ipv4 if ip_address(host_ip).version == 4 else lease.ipv6
+    for host_ip in _host_addresses(binding.host_ip, default, own):
+        target = own[ip_address(host_ip).version]
         yield PortRequest(
             protocol=_protocol(protocol),
             host_ip=host_ip,
@@ -72,7 +76,7 @@ def _protocol(name: str) -> Protocols:
     return "tcp" if name == "tcp" else "udp"
 
 
-def _host_addresses(asked: str, default: str, lease: Lease) -> Iterator[str]:
+def _host_addresses(asked: str, default: str, own: Mapping[int, str]) -> Iterator[str]:
     text = asked or default
     try:
         address = ip_address(text)
@@ -80,12 +84,12 @@ def _host_addresses(asked: str, default: str, lease: Lease) -> Iterator[str]:
         raise InvalidParameter(f"invalid host IP address: {text}") from None
     if not asked and address.is_unspecified:
         # Every address of the host, of the families that the container has.
-        if lease.ipv4:
+        if own[4]:
             yield "0.0.0.0"
-        if lease.ipv6:
+        if own[6]:
             yield "::"
         return
-    if not (lease.ipv4 if address.version == 4 else lease.ipv6):
+    if not own[address.version]:
         raise Unsupported(
             f"publishing at {text}: the container has no IPv{address.version} address on its "
             "network, and this engine has no proxy between the two"
