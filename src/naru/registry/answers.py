@@ -108,7 +108,7 @@ def other_error(error: Refused) -> NaruError:
 
 def unreachable_text(method: str, url: str, error: BaseException) -> str:
     """A failure of `aiohttp` in Go's words: `Get "URL": dial tcp HOST: connect: ...`."""
-    host = url.split("/")[2]
+    scheme, _, host, *_ = url.split("/")
     reason = str(error) or type(error).__name__
     name = type(error).__name__
     os_error = getattr(error, "os_error", None) or error
@@ -127,4 +127,6 @@ def unreachable_text(method: str, url: str, error: BaseException) -> str:
         reason = "http: server gave HTTP response to HTTPS client"
     elif isinstance(error, TimeoutError):
         reason = "net/http: request canceled (Client.Timeout exceeded while awaiting headers)"
+    if reason.startswith(("dial", "http:", "tls:")):
+        method, url = "GET", f"{scheme}//{host}/v2/"  # what Docker would have asked first
     return f'{method.title()} "{url}": {reason}'

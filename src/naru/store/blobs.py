@@ -94,17 +94,17 @@ class BlobStore:
         self.path(digest).unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def lease(self, digests: Iterable[str]) -> Iterator[None]:
+    def lease(self, digests: Iterable[str] = ()) -> Iterator[Lease]:
         """Keep these blobs from being swept, whether they are there yet or not. Cheap."""
-        held = list(digests)
-        with self._lock:
-            self._leases.update(held)
+        lease = Lease(self)
         try:
-            yield
+            for digest in digests:
+                lease.add(digest)
+            yield lease
         finally:
             with self._lock:
-                self._leases.subtract(held)
-                self._leases += collections.Counter()  # drop the zeros
+                self._leases.subtract(lease.held)
+                self._leases = +self._leases
 
     def digests(self) -> Iterator[str]:
         for entry in os.scandir(self._named):
@@ -156,6 +156,19 @@ class BlobStore:
                 os.close(folder)
 
 
+class Lease:
+    """Blobs that work under way needs; it may take more of them as they become known."""
+
+    def __init__(self, store: BlobStore) -> None:
+        self._store = store
+        self.held: list[str] = []
+
+    def add(self, digest: str) -> None:
+        with self._store._lock:
+            self._store._leases[digest] += 1
+        self.held.append(digest)
+
+
 class Ingest:
     """A blob being written; a context that removes it unless `commit()` was called."""
 
@@ -175,9 +188,14 @@ class Ingest:
         self.size += size
         return size
 
+    @property
+    def digest(self) -> str:
+        """Of what was written so far."""
+        return "sha256:" + self._hash.hexdigest()
+
     def commit(self, expected: str | None = None) -> str:
         """Make the blob appear -> its digest. `InvalidParameter` if another was expected."""
-        digest = "sha256:" + self._hash.hexdigest()
+        digest = self.digest
         if expected is not None and digest != expected:
             raise InvalidParameter(f"blob digest mismatch: expected {expected}, got {digest}")
         self._store._publish(self._path, self._file.fileno(), digest)
@@ -207,7 +225,7 @@ class Download:
         self.size = size
         self.offset = 0
         self._take_up()
-        self._growing = GrowingFile(path, self.offset)
+        self._growing = GrowingFile(path, store.path(digest), self.offset)
 
     def _take_up(self) -> None:
         self._file.seek(0)

@@ -12,8 +12,9 @@ from naru.spec.errors import InternalError
 class GrowingFile:
     """What the writer tells its readers: how much there is, and how it ended."""
 
-    def __init__(self, path: Path, size: int = 0) -> None:
-        self._path = path
+    def __init__(self, path: Path, final: Path, size: int = 0) -> None:
+        """`path` is where it grows, `final` where it is once complete."""
+        self._paths = (path, final)
         self._size = size
         self._done = False
         self._error: BaseException | None = None
@@ -37,7 +38,11 @@ class GrowingFile:
                 self._changed.notify_all()
 
     def reader(self) -> GrowingReader:
-        return GrowingReader(self, self._path)
+        try:
+            file = self._paths[0].open("rb", buffering=0)
+        except FileNotFoundError:
+            file = self._paths[1].open("rb", buffering=0)
+        return GrowingReader(self, file)
 
     def available(self, at: int) -> int:
         """Wait until there is something behind `at` -> how much; 0 is the end."""
@@ -55,9 +60,9 @@ class GrowingFile:
 class GrowingReader(io.RawIOBase):
     """A blocking reader from the file's start; it outlives a rename of the file."""
 
-    def __init__(self, growing: GrowingFile, path: Path) -> None:
+    def __init__(self, growing: GrowingFile, file: io.FileIO) -> None:
         self._growing = growing
-        self._file = path.open("rb", buffering=0)
+        self._file = file
         self._at = 0
 
     def readable(self) -> bool:

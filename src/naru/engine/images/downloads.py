@@ -1,0 +1,123 @@
+"""Layers on their way: each is fetched once, however many pulls want it, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from naru.engine.tasks import Tasks
+from naru.registry.repository import Repository
+from naru.spec.errors import InternalError, NaruError
+from naru.spec.oci import Descriptor
+from naru.store.blobs import BlobStore, Download
+from naru.store.growing import GrowingReader
+
+Listener = Callable[[str, int], None]
+"""Told (state, bytes so far): Waiting, Downloading, Verifying Checksum, Download complete."""
+
+WAITING = "Waiting"
+DOWNLOADING = "Downloading"
+VERIFYING = "Verifying Checksum"
+COMPLETE = "Download complete"
+
+
+class LayerDownload:
+    """One blob being fetched. `open()` gives its bytes from the start, while they arrive."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self.descriptor = descriptor
+        self.listeners: list[Listener] = []
+        self.task: asyncio.Task[NaruError | None]
+        self.users = 0
+        self._file: asyncio.Future[Download] = asyncio.get_running_loop().create_future()
+        self._state = (WAITING, 0)
+
+    def listen(self, listener: Listener) -> None:
+        self.listeners.append(listener)
+        listener(*self._state)
+
+    def say(self, state: str, current: int) -> None:
+        self._state = (state, current)
+        for listener in self.listeners:
+            listener(state, current)
+
+    async def open(self) -> GrowingReader:
+        both: set[asyncio.Future[Any]] = {self.task, self._file}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not self._file.done():
+            await self.finished()  # raises: it failed before it began
+        return await asyncio.to_thread(self._file.result().reader)
+
+    async def finished(self) -> None:
+        """Wait until the blob is here; raises what prevented it."""
+        if (error := await asyncio.shield(self.task)) is not None:
+            raise error
+
+    def failure(self) -> NaruError | None:
+        """What prevented it, as far as is known now."""
+        done = self.task.done() and not self.task.cancelled()
+        return self.task.result() if done else None
+
+    async def run(self, repository: Repository, blobs: BlobStore) -> None:
+        digest, size = self.descriptor.digest, self.descriptor.size
+        file = await asyncio.to_thread(blobs.download, digest, size)
+        try:
+            self._file.set_result(file)
+            self.say(DOWNLOADING, file.offset)
+            pieces = repository.blob(digest, size, offset=file.offset, urls=self.descriptor.urls)
+            async for piece in pieces:
+                await asyncio.to_thread(file.write, piece)
+                self.say(DOWNLOADING, file.offset)
+            self.say(VERIFYING, size)
+            await asyncio.to_thread(file.commit)
+            self.say(COMPLETE, size)
+        except BaseException as error:
+            file.fail(error)
+            raise
+        finally:
+            await asyncio.to_thread(file.close)
+
+
+class Downloads:
+    def __init__(self, *, blobs: BlobStore, tasks: Tasks, at_once: int = 3) -> None:
+        self._blobs = blobs
+        self._tasks = tasks
+        self._slots = asyncio.Semaphore(max(1, at_once))
+        self._running: dict[str, LayerDownload] = {}
+
+    def fetch(self, repository: Repository, descriptor: Descriptor) -> LayerDownload:
+        """Join, or begin, the download of a blob; `leave` when it is no longer needed."""
+        download = self._running.get(descriptor.digest)
+        if download is None:
+            download = LayerDownload(descriptor)
+            self._running[descriptor.digest] = download
+            download.task = self._tasks.spawn(
+                self._run(download, repository), name=f"download of {descriptor.digest[:19]}"
+            )
+            download.task.add_done_callback(lambda _: self._gone(descriptor.digest, download))
+        download.users += 1
+        return download
+
+    def leave(self, download: LayerDownload, listener: Listener) -> None:
+        """The last one to leave stops it; what has arrived stays for the next attempt."""
+        if listener in download.listeners:
+            download.listeners.remove(listener)
+        download.users -= 1
+        if not download.users and not download.task.done():
+            self._gone(download.descriptor.digest, download)
+            download.task.cancel()
+
+    def _gone(self, digest: str, download: LayerDownload) -> None:
+        if self._running.get(digest) is download:
+            del self._running[digest]
+
+    async def _run(self, download: LayerDownload, repository: Repository) -> NaruError | None:
+        try:
+            async with self._slots:
+                await download.run(repository, self._blobs)
+        except NaruError as error:
+            return error  # for those who wait; it is no failure of the daemon's
+        except OSError as error:
+            return InternalError(f"{download.descriptor.digest}: {error}")
+        return None

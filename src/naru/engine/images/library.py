@@ -1,0 +1,260 @@
+"""The images that are here: found by id, name or digest; added, named, and swept when unneeded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import msgspec
+
+from naru.engine.images import events
+from naru.spec import reference as references
+from naru.spec.errors import InvalidParameter, NotFound, no_such_image
+from naru.spec.events import Event
+from naru.spec.images import BlobRecord, ImageRecord, TagRecord
+from naru.spec.layers import chain_id
+from naru.spec.oci import Descriptor, ImageConfig, digest_of, parse_time, read_config
+from naru.spec.reference import Reference
+from naru.store.blobs import BlobStore
+from naru.store.layers import LayerStore
+from naru.store.records import Change, Records, delete, put
+
+_HEX = re.compile(r"[0-9a-f]{1,64}")
+_CONFIGS_KEPT = 256
+
+
+class Library:
+    def __init__(self, *, records: Records, blobs: BlobStore, layers: LayerStore) -> None:
+        self.records = records
+        self.blobs = blobs
+        self.layers = layers
+        self._configs: OrderedDict[str, ImageConfig] = OrderedDict()
+        self.changing = asyncio.Lock()
+        """Held while names and images change: what is decided on them stays true meanwhile."""
+
+    # -- finding --------------------------------------------------------------------------------
+
+    def find(self, ref: str) -> ImageRecord:
+        """By `sha256:...`, name, name@digest, or the first digits of an id."""
+        images = self.records.images
+        if ref.startswith("sha256:") and (image := images.get(ref)) is not None:
+            return image
+        if len(ref) == 64 and (image := images.get(f"sha256:{ref}")) is not None:
+            return image
+        try:
+            named = references.parse(ref)
+        except InvalidParameter:
+            named = None
+        if named is not None:
+            known = self._named(named)
+            if known is not None and (image := images.get(known.image_id)) is not None:
+                return image
+        digits = ref.removeprefix("sha256:")
+        if _HEX.fullmatch(digits):
+            found = [i for i in images.values() if i.id.startswith(f"sha256:{digits}")]
+            if len(found) == 1:
+                return found[0]
+        raise no_such_image(named.tagged().familiar if named else ref)
+
+    def _named(self, named: Reference) -> TagRecord | None:
+        if named.digest:
+            return self.records.tags.get(f"{named.name}@{named.digest}")
+        return self.records.tags.get(str(named.tagged()))
+
+    def config(self, image_id: str) -> ImageConfig:
+        """An image's config document, parsed. Small reads from the disk, the last ones kept."""
+        if (config := self._configs.get(image_id)) is not None:
+            self._configs.move_to_end(image_id)
+            return config
+        config = read_config(self.blobs.read(image_id))
+        self._configs[image_id] = config
+        if len(self._configs) > _CONFIGS_KEPT:
+            self._configs.popitem(last=False)
+        return config
+
+    def names(self) -> dict[str, list[Reference]]:
+        """Every name (with tag or with digest) by image id."""
+        names: dict[str, list[Reference]] = {}
+        for tag in self.records.tags.values():
+            names.setdefault(tag.image_id, []).append(references.parse(tag.name))
+        return names
+
+    def names_of(self, image_id: str) -> list[Reference]:
+        return [
+            references.parse(tag.name)
+            for tag in self.records.tags.values()
+            if tag.image_id == image_id
+        ]
+
+    def layer_blob(self, diff_id: str) -> BlobRecord | None:
+        """A kept blob whose content inflates to this tar."""
+        for blob in self.records.blobs.values():
+            if blob.diff_id == diff_id and self.blobs.has(blob.id):
+                return blob
+        return None
+
+    # -- adding ---------------------------------------------------------------------------------
+
+    async def add(
+        self,
+        config: bytes,
+        *,
+        names: Sequence[Reference] = (),
+        manifest: bytes | None = None,
+        index: bytes | None = None,
+        layers: Sequence[Descriptor] = (),
+        blobs: Iterable[BlobRecord] = (),
+        parent: str = "",
+        said: Sequence[Event] = (),
+    ) -> ImageRecord:
+        """Make an image whose layers are registered; documents become blobs, names are moved.
+
+        One transaction: after a crash the image is there with all its names, or not at all.
+        """
+        documents = [document for document in (config, manifest, index) if document]
+        with self.blobs.lease(digest_of(document) for document in documents):
+            for document in documents:
+                await asyncio.to_thread(self.blobs.put, document)
+            return await self._add(
+                config, names, manifest, index, list(layers), list(blobs), parent, said
+            )
+
+    async def _add(
+        self,
+        config: bytes,
+        names: Sequence[Reference],
+        manifest: bytes | None,
+        index: bytes | None,
+        layers: list[Descriptor],
+        blobs: list[BlobRecord],
+        parent: str,
+        said: Sequence[Event],
+    ) -> ImageRecord:
+        parsed = read_config(config)
+        image_id = digest_of(config)
+        manifest_id = digest_of(manifest) if manifest else ""
+        index_id = digest_of(index) if index else ""
+        now = time.time_ns()
+        async with self.changing:
+            known = self.records.images.get(image_id)
+            if known is not None:
+                image = msgspec.structs.replace(
+                    known,
+                    last_tagged=now if names else known.last_tagged,
+                    manifest=manifest_id or known.manifest,
+                    index=index_id or (known.index if not manifest_id else ""),
+                    layers=layers or known.layers,
+                )
+            else:
+                image = ImageRecord(
+                    id=image_id,
+                    created=parse_time(parsed.created),
+                    stored=now,
+                    last_tagged=now if names else 0,
+                    chain_id=self._chain(parsed.rootfs.diff_ids),
+                    diff_ids=parsed.rootfs.diff_ids,
+                    size=self._size(parsed.rootfs.diff_ids),
+                    os=parsed.os or "linux",
+                    architecture=parsed.architecture,
+                    variant=parsed.variant,
+                    labels=parsed.config.labels,
+                    parent=parent,
+                    manifest=manifest_id,
+                    index=index_id,
+                    layers=layers,
+                )
+            changes: list[Change] = [put(self.records.images, image)]
+            changes += [self._blob(blob) for blob in blobs if self.blobs.has(blob.id)]
+            changes += [self._name(name, image_id, now) for name in names]
+            await self.records.commit(*changes, events=said)
+        return image
+
+    def _name(self, name: Reference, image_id: str, now: int) -> Change:
+        return put(self.records.tags, TagRecord(name=str(name), image_id=image_id, created=now))
+
+    def _blob(self, blob: BlobRecord) -> Change:
+        known = self.records.blobs.get(blob.id)
+        if known is not None:
+            places = list(dict.fromkeys((*known.repositories, *blob.repositories)))
+            blob = msgspec.structs.replace(known, repositories=places)
+        return put(self.records.blobs, blob)
+
+    def _chain(self, diff_ids: Sequence[str]) -> str:
+        chain = None
+        for diff_id in diff_ids:
+            chain = chain_id(chain, diff_id)
+            if self.layers.get(chain) is None:
+                raise NotFound(f"layer {diff_id} of the image is not here")
+        return chain or ""
+
+    def _size(self, diff_ids: Sequence[str]) -> int:
+        chain, size = None, 0
+        for diff_id in diff_ids:
+            chain = chain_id(chain, diff_id)
+            layer = self.layers.get(chain)
+            size += layer.size if layer else 0
+        return size
+
+    async def tag(self, source: str, name: Reference) -> None:
+        """Give an image another name; it is taken from whatever had it."""
+        if name.digest:
+            raise InvalidParameter("refusing to create a tag with a digest reference")
+        name = name.tagged()
+        if name.familiar_name == "sha256":
+            raise InvalidParameter(
+                "refusing to create an ambiguous tag using digest algorithm as name"
+            )
+        async with self.changing:
+            image = self.find(source)
+            now = time.time_ns()
+            await self.records.commit(
+                put(self.records.images, msgspec.structs.replace(image, last_tagged=now)),
+                self._name(name, image.id, now),
+                events=[events.of_image("tag", image, name.familiar)],
+            )
+
+    @contextlib.asynccontextmanager
+    async def used_or_swept(self) -> AsyncIterator[contextlib.AsyncExitStack]:
+        """Where new layers are held until an image's record needs them; after a failure, what
+        was unpacked for nothing goes at once."""
+        try:
+            async with contextlib.AsyncExitStack() as held:
+                yield held
+        except BaseException:
+            await self.layers.release_unused()
+            raise
+
+    # -- sweeping -------------------------------------------------------------------------------
+
+    async def sweep(self) -> int:
+        """Remove layers and blobs that no image needs -> bytes of the blobs freed."""
+        await self.layers.release_unused()
+        needed = self.needed_blobs()
+        freed = await asyncio.to_thread(self.blobs.sweep, needed)
+        gone = [b.id for b in self.records.blobs.values() if not self.blobs.has(b.id)]
+        if gone:
+            await self.records.commit(*(delete(self.records.blobs, blob) for blob in gone))
+        return freed
+
+    def needed_blobs(self) -> set[str]:
+        needed: set[str] = set()
+        diff_ids: set[str] = set()
+        for image in self.records.images.values():
+            needed.update((image.id, image.manifest, image.index))
+            needed.update(layer.digest for layer in image.layers)
+            diff_ids.update(image.diff_ids)
+        for tag in self.records.tags.values():
+            needed.add(tag.name.partition("@")[2])
+        needed.update(b.id for b in self.records.blobs.values() if b.diff_id in diff_ids)
+        needed.discard("")
+        return needed
+
+    async def recover(self) -> None:
+        """At start, after the layers' own recovery: nothing half made stays on the disk."""
+        await asyncio.to_thread(self.blobs.clean)
+        with contextlib.suppress(FileNotFoundError):
+            await self.sweep()
