@@ -12,7 +12,6 @@ import fcntl
 import logging
 import os
 import struct
-import sys
 import termios
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -29,7 +28,6 @@ from naru.spec.errors import InternalError
 
 log = logging.getLogger(__name__)
 
-_PROGRAM = Path(supervisor_main.__file__).resolve()
 _ALREADY_RUNNING = 3
 _CONNECT_ATTEMPTS = 5
 
@@ -139,7 +137,7 @@ class Supervisor:
         hello = await link.request("hello")
         self.pid = hello.body["pid"]
         if hello.body["code"] != supervisor_main.code_identity():
-            await link.request("upgrade", argv=_command(self._root))
+            await link.request("upgrade", argv=supervisor_main.command(str(self._root.absolute())))
         for kept in list(self._kept.values()):
             key = kept.supervised
             await link.request(
@@ -161,7 +159,9 @@ class Supervisor:
         for _ in range(_CONNECT_ATTEMPTS):
             with suppress(FileNotFoundError, ConnectionRefusedError):
                 return Link.open(self._root, on_exit=self._heard, on_lost=self._lost)
-            finished = await process.run(_command(self._root), env=_environment())
+            finished = await process.run(
+                supervisor_main.command(str(self._root.absolute())), env=_environment()
+            )
             if finished.status not in (0, _ALREADY_RUNNING):
                 text = finished.output.decode(errors="replace").strip()
                 raise InternalError(f"the supervisor does not start: {text}")
@@ -344,11 +344,6 @@ def _recorded_exits(directory: Path) -> list[dict[str, Any]]:
 def _make_root(root: Path) -> None:
     for name in ("", "pids", "exits", "console"):
         (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def _command(root: Path) -> list[str]:
-    # Isolated and without site: it needs nothing of this environment, and starts sooner.
-    return [sys.executable, "-I", "-S", str(_PROGRAM), str(root)]
 
 
 def _environment() -> dict[str, str]:

@@ -1,0 +1,169 @@
+"""What must outlive what: containers outlive the daemon's client, the supervisor, its upgrade."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from runtime_bench import DEADLINE, Bench, ended, read_all
+
+from naru.runtime import supervisor_main
+from naru.runtime.supervisor_link import LinkLost
+
+_SCRIPT = "while read line; do echo got $line; done; exit 9"
+
+
+async def _another(bench: Bench, old: int) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while bench.supervisor.pid == old:
+            with suppress(LinkLost):  # sent before the loss was noticed
+                await bench.supervisor.close_stdin("nobody")  # waits for one to be in charge
+
+
+async def _kill_supervisor(bench: Bench) -> None:
+    pid = bench.supervisor.pid
+    os.kill(pid, signal.SIGKILL)
+    await ended(pid)
+    await _another(bench, pid)
+
+
+async def test_a_killed_supervisor_loses_nothing(bench: Bench) -> None:
+    pid, stdio = await bench.run("c", "sh", "-c", _SCRIPT, stdin=True)
+    _, out = await bench.runtime.exec(
+        "c", "e", bench.process("sh", "-c", _SCRIPT), tty=False, stdin=True
+    )
+    assert stdio.stdin is not None
+    assert out.stdin is not None
+    os.write(stdio.stdin, b"one\n")
+    await _kill_supervisor(bench)
+    assert [one.exec_id for one in await bench.supervisor.live()] == [None, "e"]
+    for stream in (stdio.stdin, out.stdin):
+        os.write(stream, b"two\n")
+        os.close(stream)
+    await bench.runtime.close_stdin("c", "e")
+    assert await read_all(out.stdout) == b"got two\n"
+    assert (await bench.exit_of("c", "e")).status == 9
+    await bench.runtime.close_stdin("c", None)
+    assert await read_all(stdio.stdout) == b"got one\ngot two\n"
+    ending = await bench.finish("c", stdio._replace(stdin=None))
+    assert (ending.pid, ending.status) == (pid, 9)
+    bench.exits.clear()
+    _, again = await bench.run("c", "true")
+    assert (await bench.finish("c", again)).status == 0
+
+
+async def test_an_end_while_no_supervisor_lives(bench: Bench) -> None:
+    """The daemon's pidfd tells the next supervisor the status."""
+    pid, stdio = await bench.run("c", "sh", "-c", "read line; exit 6", stdin=True)
+    assert stdio.stdin is not None
+    old = bench.supervisor.pid
+    os.kill(old, signal.SIGSTOP)
+    os.write(stdio.stdin, b"\n")
+    await ended(pid)
+    os.kill(old, signal.SIGKILL)
+    await ended(old)
+    await _another(bench, old)
+    assert (await bench.finish("c", stdio)).status == 6
+
+
+async def test_daemon_and_supervisor_gone_at_once(bench: Bench, rootfs: Path) -> None:
+    """Only the output is lost then: the container runs on, and its exit is told."""
+    pid, stdio = await bench.run("c", "sleep", "1000")
+    stdio.close()
+    await bench.close()
+    os.kill(bench.supervisor.pid, signal.SIGKILL)
+    await ended(bench.supervisor.pid)
+    again = Bench(bench.exec_root, rootfs)
+    await again.supervisor.connect()
+    try:
+        assert [one.pid for one in await again.supervisor.live()] == [pid]
+        await again.runtime.kill("c", 15)
+        await again.runtime.kill("c", 9)
+        assert (await again.finish("c")).status == 137
+    finally:
+        await again.close()
+    await bench.supervisor.connect()
+
+
+async def test_an_upgrade_in_place(bench: Bench, tmp_path: Path) -> None:
+    """Another version of the program takes over in the same pid, with children and stdio."""
+    _, stdio = await bench.run("c", "sh", "-c", _SCRIPT, stdin=True)
+    assert stdio.stdin is not None
+    program = tmp_path / "next_supervisor.py"
+    shutil.copy(supervisor_main.__file__, program)
+    link = bench.supervisor._link
+    assert link is not None
+    argv = [sys.executable, "-I", "-S", str(program), str(bench.exec_root)]
+    await link.request("upgrade", argv=argv)
+    hello = await link.request("hello")
+    assert hello.body["pid"] == bench.supervisor.pid
+    assert hello.body["code"][0] == str(program)
+    os.write(stdio.stdin, b"one\n")
+    os.close(stdio.stdin)
+    await bench.runtime.close_stdin("c", None)
+    assert await read_all(stdio.stdout) == b"got one\n"
+    assert (await bench.finish("c", stdio._replace(stdin=None))).status == 9
+    _, again = await bench.run("d", "true")
+    assert (await bench.finish("d", again)).status == 0
+
+
+async def test_a_daemon_of_another_version_upgrades_it(
+    bench: Bench, tmp_path: Path, rootfs: Path
+) -> None:
+    _, stdio = await bench.run("c", "sleep", "1000")
+    pid = bench.supervisor.pid
+    program = tmp_path / "old_supervisor.py"
+    shutil.copy(supervisor_main.__file__, program)
+    link = bench.supervisor._link
+    assert link is not None
+    argv = [sys.executable, "-I", "-S", str(program), str(bench.exec_root)]
+    await link.request("upgrade", argv=argv)
+    other = Bench(bench.exec_root, rootfs)
+    await other.supervisor.connect()
+    hello = await link.request("hello")
+    assert hello.body["code"] == supervisor_main.code_identity()
+    assert other.supervisor.pid == hello.body["pid"] == pid
+    await other.close()
+    await bench.runtime.kill("c", 9)
+    assert (await bench.finish("c", stdio)).status == 137
+
+
+async def test_sigterm_does_not_end_a_supervisor_at_work(bench: Bench) -> None:
+    _, stdio = await bench.run("c", "sleep", "1000")
+    os.kill(bench.supervisor.pid, signal.SIGTERM)
+    assert not await bench.supervisor.quit()
+    await bench.runtime.kill("c", 9)
+    await bench.finish("c", stdio)
+
+
+async def test_one_supervisor_per_exec_root(bench: Bench, rootfs: Path) -> None:
+    others = [Bench(bench.exec_root, rootfs) for _ in range(3)]
+    await asyncio.gather(*(other.supervisor.connect() for other in others))
+    assert {other.supervisor.pid for other in others} == {bench.supervisor.pid}
+    for other in others:
+        await other.close()
+
+
+async def test_memory_is_flat(bench: Bench) -> None:
+    def private_kilobytes() -> int:
+        text = Path(f"/proc/{bench.supervisor.pid}/smaps_rollup").read_text()
+        rows = [line.split() for line in text.splitlines()]
+        return sum(int(row[1]) for row in rows if row[0] == "Private_Dirty:")
+
+    _, first = await bench.run("c", "true")
+    await bench.finish("c", first)
+    before = private_kilobytes()
+    names = [f"c{number}" for number in range(20)]
+    started = [await bench.run(name, "sleep", "1000") for name in names]
+    grown = private_kilobytes() - before
+    for name, (_, stdio) in zip(names, started, strict=True):
+        await bench.runtime.kill(name, 9)
+        await bench.finish(name, stdio)
+    print(f"supervisor: {before} kB private, {grown} kB more with 20 containers")
+    assert before < 8 * 1024
+    assert grown < 20 * 20
