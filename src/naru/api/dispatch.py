@@ -10,7 +10,7 @@ from typing import Any
 
 from naru import __version__
 from naru.api import errors, versions
-from naru.api.messages import Answer, Stream
+from naru.api.messages import HIJACKED, Answer, Response, Stream
 from naru.api.request import HttpRequest
 from naru.api.router import RouteTable
 from naru.spec.errors import NotFound
@@ -45,6 +45,8 @@ class Dispatcher:
             answer = await match.handler(request)
             if isinstance(answer, Stream):
                 return await _started(answer)
+            if not isinstance(answer, Response) and answer is not HIJACKED:
+                raise TypeError(f"the handler answered {answer!r}")
             return answer
         except Exception as error:
             return errors.answer(error, what=what)

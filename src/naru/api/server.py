@@ -38,6 +38,11 @@ class Server:
             server = await loop.create_server(protocol, sock=sock, backlog=1024)
         self._servers.append(server)
 
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
     def stop_accepting(self) -> None:
         for server in self._servers:
             server.close()

@@ -1,0 +1,30 @@
+"""A server on a Unix socket in a temporary directory, with whatever routes a test gives it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.harness.edge import Edge
+
+from naru.api.router import RouteTable
+from naru.api.server import Server
+
+
+@pytest.fixture
+async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
+    router = RouteTable()
+    server = Server(router=router)
+    path = tmp_path / "edge.sock"
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    await server.listen(sock)
+    async with asyncio.timeout(60):
+        edge = Edge(path, router, server)
+        yield edge
+    for client in edge.clients:
+        client.writer.transport.abort()
+    await server.close(grace=0.1)
