@@ -17,7 +17,8 @@ class Intake(Protocol):
     def end(self, stream: str) -> None:
         """No more will come: log what is left of an unfinished line."""
 
-    def close(self) -> None: ...
+    def close(self, *, over: bool) -> None:
+        """`over`: all output has ended; else a later daemon will go on reading it."""
 
 
 class PlainIntake:
@@ -29,7 +30,7 @@ class PlainIntake:
     def end(self, stream: str) -> None:
         pass
 
-    def close(self) -> None:
+    def close(self, *, over: bool) -> None:
         pass
 
 

@@ -429,8 +429,9 @@ class _Outlet:
 
         def close_all() -> None:
             try:
+                over = not self._outputs
                 self._leave()
-                self._log.close()
+                self._log.close(over=over)
             finally:
                 loop.call_soon_threadsafe(done.set_result, None)
 
