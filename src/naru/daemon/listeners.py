@@ -7,6 +7,7 @@ import grp
 import logging
 import os
 import socket
+import stat
 from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -95,21 +96,21 @@ def _unix(path: str, *, group: str) -> Listener:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket file that nobody listens on any more."""
+    """Remove a socket file that nobody listens on any more; nothing else that is at `path`."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path, follow_symlinks=False).st_mode):
+            raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way")
+    except FileNotFoundError:
+        return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
             probe.connect(path)
-        except FileNotFoundError:
-            return
         except ConnectionRefusedError:
             os.unlink(path)
             return
-        except OSError as error:
-            if error.errno == errno.ENOTSOCK:
-                raise OSError(errno.EEXIST, "a file that is no socket is in the way") from error
-            if not isinstance(error, TimeoutError | BlockingIOError):
-                raise
+        except (TimeoutError, BlockingIOError):
+            pass  # its backlog is full, so it lives
     raise ListenError(f"can't create unix socket {path}: another daemon is listening on it")
 
 
