@@ -194,7 +194,7 @@ class Networks:
                 raise
         return record.id, ""
 
-    def list(self, filters: Filters) -> list[dict[str, Any]]:
+    def search(self, filters: Filters) -> list[dict[str, Any]]:
         found = filtered(self._catalog.all(), filters, self._in_use)
         return [view.network(network) for network in found]
 

@@ -12,7 +12,6 @@ elements, so neither their number nor a restart of the daemon matters to a packe
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import struct
 from collections.abc import Iterable, Sequence
@@ -157,8 +156,12 @@ class Nftables:
         self._kernel = Transactions()
         self._table = Table(nf.INET, table)
 
+    def probe(self) -> None:
+        """Raise `OSError` where the kernel lacks nf_tables, or what these rules need of it."""
+        probing = Table(nf.INET, self._table.name + "-probe")
+        self._kernel.commit(*static_rules(probing), probing.delete())
+
     def start(self, bridges: Sequence[BridgeRules]) -> None:
-        """Raises `OSError` where the kernel has no nf_tables: the caller takes another backend."""
         flush = [
             self._table.flush_set(name)
             for name in (
@@ -171,10 +174,13 @@ class Nftables:
                 "masquerade6",
             )
         ]
-        self._kernel.commit(*static_rules(self._table))
         added = [message for bridge in bridges for message in self._bridge(bridge)]
-        # One transaction: the running containers' traffic never sees the sets empty.
-        self._kernel.commit(*flush, *added)
+        try:
+            self._kernel.commit(*static_rules(self._table))
+            # One transaction: the running containers' traffic never sees the sets empty.
+            self._kernel.commit(*flush, *added)
+        except OSError as error:
+            raise InternalError(f"nftables: {error}") from error
 
     def add_bridge(self, bridge: BridgeRules) -> None:
         try:
@@ -309,14 +315,3 @@ def _by_map(ports: Iterable[PortMap]) -> dict[str, list[Element]]:
             name, key = name + "at", host_ip.packed + key
         grouped.setdefault(name, []).append(Element(key, data))
     return grouped
-
-
-def unavailable(error: OSError) -> bool:
-    """Does the error say that this kernel has no nf_tables (or not what we need of it)?"""
-    return error.errno in (
-        errno.EPROTONOSUPPORT,
-        errno.EOPNOTSUPP,
-        errno.ENOENT,
-        errno.EINVAL,
-        errno.EAFNOSUPPORT,
-    )

@@ -36,7 +36,7 @@ class NetworkRoutes:
         router.add("POST", "/networks/{id}/disconnect", self.disconnect)
 
     async def list(self, request: Request) -> Answer:
-        return Response(self._networks.list(request.query.filters()))
+        return Response(self._networks.search(request.query.filters()))
 
     async def create(self, request: Request) -> Answer:
         network_id, warning = await self._networks.create(await request.json(NetworkCreate))

@@ -1,4 +1,4 @@
-"""`/networks/{id}/connect` and `/disconnect`: a container's endpoints changed after its creation."""
+"""`/networks/{id}/connect` and `/disconnect`: endpoints changed after a container's creation."""
 
 from __future__ import annotations
 

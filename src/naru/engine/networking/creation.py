@@ -137,6 +137,7 @@ def default_bridge(
 
     `existing`: the addresses of an interface of this name that is there already.
     """
+    occupied = list(taken)
     options = bridge.default_options(
         bridge=settings.bridge,
         icc=settings.icc,
@@ -149,13 +150,13 @@ def default_bridge(
         address = ip_interface(settings.bip)
         pool = IPAMPool(subnet=str(address.network), gateway=str(address.ip))
         state = {"adopted": False}
-    elif known is not None and known.ipam.config and not state["adopted"]:
+    elif known is not None and not state["adopted"] and _still_free(known, occupied):
         pool = known.ipam.config[0]
     elif ipv4 := [text for text in existing if ":" not in text]:
         address = ip_interface(ipv4[0])
         pool = IPAMPool(subnet=str(address.network), gateway=str(address.ip))
     else:
-        chosen = ipam.choose_pool(taken, pools=settings.pools)
+        chosen = ipam.choose_pool(occupied, pools=settings.pools)
         pool = ipam.complete(IPAMPool(subnet=str(chosen)))
     return NetworkRecord(
         id=known.id if known else secrets.token_hex(32),
@@ -173,6 +174,14 @@ def predefined(name: str, driver: str) -> NetworkRecord:
     return NetworkRecord(
         id=secrets.token_hex(32), name=name, driver=driver, created=time.time_ns(), ipam=IPAM()
     )
+
+
+def _still_free(known: NetworkRecord, occupied: Iterable[Network]) -> bool:
+    """Another bridge of the host may have taken the subnet while ours was not there."""
+    if not known.ipam.config:
+        return False
+    subnet = ip_network(known.ipam.config[0].subnet)
+    return not any(ipam.overlaps(subnet, other) for other in occupied)
 
 
 def _check_ipam(request: NetworkCreate) -> None:
