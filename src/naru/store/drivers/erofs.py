@@ -25,12 +25,13 @@ from naru.kernel import mounts
 from naru.kernel.mounts import Mount
 from naru.kernel.quota import ProjectQuota
 from naru.spec.errors import InvalidParameter, Unsupported
-from naru.store.diff import UpperDiff, usage_of
+from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
 from naru.store.drivers.probe import backing_filesystem, filesystems, overlay_refusal
 from naru.store.erofs_image import LayerImage, Unmappable
 from naru.store.extract import extract
 from naru.store.sizes import parse_size
+from naru.store.upper import UpperDiff
 from naru.store.whiteouts import OverlayWhiteouts
 
 _REMOVING = ".removing"

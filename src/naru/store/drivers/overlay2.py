@@ -18,7 +18,7 @@ from typing import BinaryIO, ClassVar
 from naru.kernel.mounts import Mount
 from naru.kernel.quota import ProjectQuota
 from naru.spec.errors import InvalidParameter, Unsupported
-from naru.store.diff import UpperDiff, usage_of
+from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
 from naru.store.drivers.probe import (
     backing_filesystem,
@@ -28,6 +28,7 @@ from naru.store.drivers.probe import (
 )
 from naru.store.extract import extract
 from naru.store.sizes import parse_size
+from naru.store.upper import UpperDiff
 from naru.store.whiteouts import OverlayWhiteouts
 
 _LINKS = "l"
