@@ -26,6 +26,21 @@ class Tasks:
         task.add_done_callback(self._ended)
         return task
 
+    async def finish(self, work: Coroutine[Any, Any, T], *, name: str) -> T:
+        """Await `work` for a client: its errors are the client's, but not its hanging up.
+
+        When the caller is cancelled the work goes on to its end, and an error of it is logged.
+        """
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                task.add_done_callback(self._ended)
+            raise
+
     async def settled(self) -> None:
         """Wait until no task is left, those included that tasks spawn meanwhile."""
         while self._running:

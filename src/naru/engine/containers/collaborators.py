@@ -6,7 +6,7 @@ no root, no kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from naru.spec.images import ImageRecord
 from naru.spec.networks import EndpointSettings
 from naru.spec.oci import ImageConfig
 from naru.spec.volumes import VolumeRecord
+from naru.store.driver import Change, Usage
 
 
 class Runtime(Protocol):
@@ -62,13 +63,17 @@ class Layers(Protocol):
         self, container_id: str, chain_id: str, *, size: int | None = None
     ) -> None: ...
 
-    async def mount(
-        self, container_id: str, *, init: Callable[[Path], None] | None = None
-    ) -> Path: ...
+    async def mount(self, container_id: str) -> Path: ...
 
     async def unmount(self, container_id: str) -> None: ...
 
     async def remove_writable(self, container_id: str) -> None: ...
+
+    async def usage(self, container_id: str) -> Usage: ...
+
+    async def changes(self, container_id: str) -> list[Change]: ...
+
+    def data(self, container_id: str) -> dict[str, str]: ...
 
 
 class Attachment(Protocol):
@@ -137,7 +142,7 @@ class Volumes(Protocol):
 class Images(Protocol):
     def find(self, ref: str) -> ImageRecord: ...
 
-    async def config(self, image_id: str) -> ImageConfig: ...
+    def config(self, image_id: str) -> ImageConfig: ...
 
 
 class Logs(Protocol):

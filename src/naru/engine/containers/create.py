@@ -82,7 +82,7 @@ class Create:
     async def __call__(self, request: Request) -> Created:
         if request.name:
             names.check(request.name)
-        config, image = await self._merged(request.config)
+        config, image = self._merged(request.config)
         path, args = merge.command(config)
         host, warnings = self._checked(config, request.host)
         warnings += _platform_warnings(request.platform, image)
@@ -135,12 +135,12 @@ class Create:
         finally:
             self._layers.release(chain_id)
 
-    async def _merged(self, config: ContainerConfig) -> tuple[ContainerConfig, ImageRecord | None]:
+    def _merged(self, config: ContainerConfig) -> tuple[ContainerConfig, ImageRecord | None]:
         if not config.image:
             # Docker: a container of no image has an empty root.
             return merge.merged(config, ContainerConfig()), None
         image = self._images.find(config.image)
-        document = await self._images.config(image.id)
+        document = self._images.config(image.id)
         return merge.merged(config, document.config), image
 
     def _checked(self, config: ContainerConfig, host: HostConfig) -> tuple[HostConfig, list[str]]:

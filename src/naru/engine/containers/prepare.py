@@ -57,7 +57,7 @@ class Prepare:
         """Idempotent. The network's namespace and the own files are added by the start."""
         host = record.host_config
         namespaces = self._namespaces(record)
-        root = await self._layers.mount(record.id, init=rootfs.mark)
+        root = await self._layers.mount(record.id)
         requests = {each.destination: each for each in requested(record.config, host)}
         mounts = [
             await self._mount(record, point, requests.get(point.destination), root)

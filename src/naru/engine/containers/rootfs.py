@@ -7,21 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from naru.kernel import mounts
-from naru.kernel.inroot import make_directories, open_in_root
+from naru.kernel.inroot import make_directories
 from naru.kernel.mounts import Mount
 from naru.spec.containers import MountPoint
 from naru.spec.errors import InternalError, InvalidParameter
-
-
-def mark(rootfs: Path) -> None:
-    """/.dockerenv: by it many programs know that they run in a container."""
-    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.close(open_in_root(root, ".dockerenv", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755))
-    except OSError:
-        pass  # an image with a directory or link of that name has its reasons
-    finally:
-        os.close(root)
 
 
 def make_working_directory(rootfs: Path, path: str) -> None:
