@@ -101,14 +101,24 @@ async def run(
 
 
 async def _finish(pid: int, read_end: int) -> Finished:
+    loop = asyncio.get_running_loop()
     output = bytearray()
+
+    def collect() -> None:
+        chunk = _read_now(read_end)
+        output.extend(chunk)
+        if not chunk:
+            loop.remove_reader(read_end)
+
+    loop.add_reader(read_end, collect)
     try:
-        await _readable(os.pidfd_open(pid), close=True)
+        await _ended(pid)
         _, wait_status = os.waitpid(pid, 0)  # noqa: ASYNC222 - it has ended
-        # What a still running grandchild holds open is not waited for.
+        # What a grandchild still holds open is not waited for.
         while chunk := _read_now(read_end):
             output += chunk
     finally:
+        loop.remove_reader(read_end)
         os.close(read_end)
     code = os.waitstatus_to_exitcode(wait_status)
     return Finished(code if code >= 0 else 128 - code, bytes(output))
@@ -132,13 +142,13 @@ def _input(data: bytes | None) -> int:
     return memfd
 
 
-async def _readable(fd: int, *, close: bool) -> None:
+async def _ended(pid: int) -> None:
     loop = asyncio.get_running_loop()
     event = asyncio.Event()
-    loop.add_reader(fd, event.set)
+    pidfd = os.pidfd_open(pid)
+    loop.add_reader(pidfd, event.set)
     try:
         await event.wait()
     finally:
-        loop.remove_reader(fd)
-        if close:
-            os.close(fd)
+        loop.remove_reader(pidfd)
+        os.close(pidfd)

@@ -8,6 +8,8 @@ of a failed start follows moby's daemon/errors.go.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -16,33 +18,19 @@ import msgspec
 from naru.spec.errors import InternalError, InvalidParameter, NaruError
 
 _CREATE = (
-    "failed to create task for container: failed to create shim task: OCI runtime create failed"
+    "failed to create task for container: failed to create shim task: "
+    "OCI runtime create failed: runc create failed"
 )
 _EXEC = "OCI runtime exec failed: exec failed"
 _START = "unable to start container process"
+_INIT = f"{_START}: error during container init"
 _MISMATCH = (
     "Are you trying to mount a directory onto a file (or vice-versa)? "
     "Check if the specified host path exists and is the expected type"
 )
 
-# Where a text says what happened with libc's words, Docker says it with Go's: in lower case.
-_ERRNO_TEXTS = (
-    "No such file or directory",
-    "Permission denied",
-    "Not a directory",
-    "Is a directory",
-    "Operation not permitted",
-    "Exec format error",
-    "Invalid argument",
-    "Too many levels of symbolic links",
-    "Device or resource busy",
-    "No space left on device",
-    "Read-only file system",
-    "File exists",
-    "Resource temporarily unavailable",
-    "Cannot allocate memory",
-    "Argument list too long",
-)
+# libc's words for an errno, and Go's: the same in lower case.
+_ERRNO_TEXT = re.compile("|".join(re.escape(os.strerror(number)) for number in errno.errorcode))
 
 
 class RuntimeFailed(InternalError):
@@ -75,13 +63,24 @@ def last_complaint(error_log: Path) -> str:
     return "the runtime failed and did not say why"
 
 
-def translated(text: str, *, exec_: bool = False) -> NaruError:
-    """The error to raise for a runtime's complaint about a start."""
-    said = _said(text)
-    prefix = _EXEC if exec_ else f"{_CREATE}: runc create failed"
-    message = f"{prefix}: {said}: unknown" if said else f"{prefix}: unknown"
+def of_output(output: bytes, status: int) -> str:
+    """What a failed command wrote: plain lines (crun), or logfmt with `msg="..."` (runc)."""
+    text = output.decode(errors="replace").strip()
+    if not text:
+        return f"the runtime ended with status {status} and said nothing"
+    messages = _LOGFMT.findall(text)
+    text = messages[-1].replace('\\"', '"') if messages else text
+    return _in_dockers_words(text, "")
+
+
+def translated(text: str, *, command: str, exec_: bool = False) -> NaruError:
+    """The error to raise for a complaint about the start of `command` (argv[0])."""
+    said = _in_dockers_words(text.strip(), command)
+    prefix = _EXEC if exec_ else _CREATE
+    message = f"{prefix}: {said}: unknown"
     lowered = message.lower()
     if "is a directory" in lowered:
+        # What the CLI looks for; dockerd appends it too, since Go 1.20 says EISDIR.
         return CommandFailed(f"{message}: permission denied", 126)
     if "not a directory" in lowered:
         return CommandFailed(f"{message}: {_MISMATCH}", 127)
@@ -92,38 +91,42 @@ def translated(text: str, *, exec_: bool = False) -> NaruError:
     return RuntimeFailed(message)
 
 
-def _said(text: str) -> str:
-    """crun's wording to runc's, which is what Docker users know; others' as it is."""
-    text = text.strip()
-    for known in _ERRNO_TEXTS:
-        text = re.sub(rf"\b{known}\b", known.lower(), text)
-    for pattern, replacement in _CRUN:
-        changed, count = pattern.subn(replacement, text, count=1)
-        if count:
-            return changed
-    return text
+_LOGFMT = re.compile(r'\bmsg="((?:[^"\\]|\\.)*)"')
+_RUNC_PREFIX = re.compile(r"^(runc (run|create) failed: |exec failed: )+")
 
-
+# crun's wording, and runc's for the same. `{command}` is argv[0], which crun does not always name.
 _CRUN = (
     (
-        re.compile(r"^executable file `(?P<name>[^`]*/[^`]*)` not found in \$PATH.*", re.DOTALL),
-        rf'{_START}: exec: "\g<name>": stat \g<name>: no such file or directory',
+        r"executable file `(?P<name>[^`]*/[^`]*)` not found in \$PATH.*",
+        f'{_START}: exec: "{{name}}": stat {{name}}: no such file or directory',
     ),
     (
-        re.compile(r"^executable file `(?P<name>.*)` not found.*", re.DOTALL),
-        rf'{_START}: exec: "\g<name>": executable file not found in $PATH',
+        r"executable file `(?P<name>[^`]*)` not found.*",
+        f'{_START}: exec: "{{name}}": executable file not found in $PATH',
     ),
     (
-        # crun says EPERM where runc, through Go, says EISDIR or EACCES.
-        re.compile(r"^open executable: (operation not permitted|permission denied)"),
-        f"{_START}: exec: permission denied",
+        # crun refuses what is not a regular file with EPERM.
+        r"open executable: operation not permitted",
+        f'{_START}: exec: "{{command}}": is a directory',
+    ),
+    (r"open executable: (?P<why>.*)", f'{_START}: exec: "{{command}}": {{why}}'),
+    (
+        r"chdir (?:to )?`(?P<dir>[^`]*)`: (?P<why>.*)",
+        f'{_START}: chdir to cwd ("{{dir}}") set in config.json failed: {{why}}',
     ),
     (
-        re.compile(r"^(open executable|exec|cannot exec|execv[ep]*)(?P<rest>.*)"),
-        rf"{_START}: exec\g<rest>",
+        r"mount `(?P<source>[^`]*)` to `/?(?P<target>[^`]*)`: (?P<why>.*)",
+        f'{_INIT}: error mounting "{{source}}" to rootfs at "/{{target}}": {{why}}',
     ),
-    (
-        re.compile(r"^chdir to `?(?P<dir>[^`:]*)`?: (?P<why>.*)"),
-        rf'{_START}: chdir to cwd ("\g<dir>") set in config.json failed: \g<why>',
-    ),
+    (r"error stat'ing file `(?P<path>[^`]*)`: (?P<why>.*)", f"{_INIT}: stat {{path}}: {{why}}"),
+    (r"error opening file `[^`]*/status`: .*", "container does not exist"),
 )
+
+
+def _in_dockers_words(text: str, command: str) -> str:
+    text = _ERRNO_TEXT.sub(lambda found: found[0].lower(), _RUNC_PREFIX.sub("", text))
+    for pattern, wording in _CRUN:
+        found = re.fullmatch(pattern, text, re.DOTALL)
+        if found is not None:
+            return wording.format(command=command, **found.groupdict())
+    return text

@@ -142,9 +142,14 @@ class OciRuntime:
         """Start the container of `bundle` -> its init's pid and stdio. With `config`, write it as
         `bundle/config.json` first."""
         self.expect_start()
-        await asyncio.to_thread(self._write_config, bundle, config)
+        program = await asyncio.to_thread(self._write_config, bundle, config)
         return await self._spawn(
-            container_id, None, ["run", "--detach", "--bundle", str(bundle)], tty=tty, stdin=stdin
+            container_id,
+            None,
+            ["run", "--detach", "--bundle", str(bundle)],
+            program=program,
+            tty=tty,
+            stdin=stdin,
         )
 
     async def exec(
@@ -165,6 +170,7 @@ class OciRuntime:
                 container_id,
                 exec_id,
                 ["exec", "--detach", "--process", str(description)],
+                program=process["args"][0],
                 tty=tty,
                 stdin=stdin,
             )
@@ -172,7 +178,14 @@ class OciRuntime:
             description.unlink(missing_ok=True)
 
     async def _spawn(
-        self, container_id: str, exec_id: str | None, command: list[str], *, tty: bool, stdin: bool
+        self,
+        container_id: str,
+        exec_id: str | None,
+        command: list[str],
+        *,
+        program: str,
+        tty: bool,
+        stdin: bool,
     ) -> tuple[int, Stdio]:
         self._numbers += 1
         scratch = self._exec_root / f"start-{os.getpid()}-{self._numbers}"
@@ -198,7 +211,7 @@ class OciRuntime:
             text = complaints.last_complaint(error_log) if error.status is not None else str(error)
             if exec_id is None and error.status is not None:
                 await self._delete_quietly(container_id)
-            raise complaints.translated(text, exec_=exec_id is not None) from error
+            raise complaints.translated(text, command=program, exec_=exec_id is not None) from error
         except LinkLost:
             if exec_id is None:
                 await self._delete_quietly(container_id)
@@ -206,7 +219,8 @@ class OciRuntime:
         finally:
             error_log.unlink(missing_ok=True)
 
-    def _write_config(self, bundle: Path, config: Mapping[str, Any] | None) -> None:
+    def _write_config(self, bundle: Path, config: Mapping[str, Any] | None) -> str:
+        """-> argv[0] of the container."""
         path = bundle / "config.json"
         given = config is not None
         if config is None:
@@ -219,6 +233,7 @@ class OciRuntime:
             config = {**config, "linux": linux, "annotations": annotations}
         if given or program is not None:
             path.write_bytes(msgspec.json.encode(config))
+        return str(config["process"]["args"][0])
 
     # -- the rest of a container's life -----------------------------------------------------
 
@@ -243,7 +258,7 @@ class OciRuntime:
             return
         finished = await self._finish("delete", "--force", container_id)
         if finished.status != 0 and (self._state_root / container_id).exists():
-            raise complaints.RuntimeFailed(_text(finished))
+            raise complaints.RuntimeFailed(complaints.of_output(finished.output, finished.status))
 
     async def _delete_quietly(self, container_id: str) -> None:
         try:
@@ -302,13 +317,8 @@ class OciRuntime:
     async def _run(self, *arguments: str, stdin: bytes | None = None) -> process.Finished:
         finished = await self._finish(*arguments, stdin=stdin)
         if finished.status != 0:
-            raise complaints.RuntimeFailed(_text(finished))
+            raise complaints.RuntimeFailed(complaints.of_output(finished.output, finished.status))
         return finished
-
-
-def _text(finished: process.Finished) -> str:
-    text = finished.output.decode(errors="replace").strip()
-    return text or f"the runtime ended with status {finished.status} and said nothing"
 
 
 def _environment() -> dict[str, str]:
