@@ -18,6 +18,7 @@ from naru.engine.containers.prune import Prune
 from naru.engine.containers.resize import Resize
 from naru.engine.containers.top import TopProcesses
 from naru.spec import jsonread
+from naru.spec.api import Api
 from naru.spec.containers import ContainerConfig, HostConfig
 from naru.spec.errors import InvalidParameter, Unsupported
 from naru.spec.networks import NetworkingConfig
@@ -25,8 +26,8 @@ from naru.spec.networks import NetworkingConfig
 _WAIT_CONDITIONS_SINCE = (1, 30)
 
 
-class CreateBody(ContainerConfig, frozen=True):
-    """The container's configuration with its two other parts as members of it."""
+class _HostParts(Api, frozen=True):
+    """What the body of a create has beside the members of ContainerConfig."""
 
     host_config: HostConfig = HostConfig()
     networking_config: NetworkingConfig = NetworkingConfig()
@@ -73,12 +74,12 @@ class ContainerRoutes:
     async def create(self, request: Request) -> Response:
         if not (await request.body()).strip():
             raise InvalidParameter("invalid JSON: got EOF while reading request body")
-        body = await request.json(CreateBody)
+        config, rest = await request.json(ContainerConfig), await request.json(_HostParts)
         created = await self._lifecycle.create(
             CreateRequest(
-                config=_portable(body),
-                host=body.host_config,
-                endpoints=body.networking_config.endpoints_config,
+                config=config,
+                host=rest.host_config,
+                endpoints=rest.networking_config.endpoints_config,
                 name=request.query.text("name"),
                 platform=request.query.text("platform"),
             )
@@ -201,9 +202,3 @@ async def _waited(
             yield jsonread.encode(answer) + b"\n"
     finally:
         ended.cancel()
-
-
-def _portable(body: CreateBody) -> ContainerConfig:
-    """The body without its two other parts."""
-    names = ContainerConfig.__struct_fields__
-    return ContainerConfig(**{name: getattr(body, name) for name in names})

@@ -108,6 +108,8 @@ class Networks(Protocol):
 
     def settings(self, container: ContainerRecord) -> dict[str, Any]: ...
 
+    async def renamed(self, container: ContainerRecord) -> None: ...
+
 
 class Volumes(Protocol):
     async def create(

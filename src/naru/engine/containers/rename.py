@@ -5,14 +5,16 @@ from __future__ import annotations
 import msgspec
 
 from naru.engine.containers import names
+from naru.engine.containers.collaborators import Networks
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.occurrences import occurrence
 from naru.spec.errors import Conflict, InvalidParameter, no_such_container
 
 
 class Rename:
-    def __init__(self, *, containers: Containers) -> None:
+    def __init__(self, *, containers: Containers, networks: Networks) -> None:
         self._containers = containers
+        self._networks = networks
 
     async def __call__(self, ref: str, new_name: str) -> None:
         if not new_name:
@@ -33,5 +35,6 @@ class Rename:
                     renamed = msgspec.structs.replace(present, name=name)
                     old = {"oldName": f"/{present.name}"}
                     await self._containers.save(renamed, occurrence(renamed, "rename", **old))
+                await self._networks.renamed(renamed)
             except Conflict as error:
                 raise Conflict(f"Error when allocating new name: {error}") from None
