@@ -6,6 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+
+class ClientGone(ConnectionResetError):
+    """The client of this very connection has left: nobody is there to be answered."""
+
+
 HIGH_WATER = 256 * 1024
 """Bytes kept for a handler that is slower than its client, before reading stops."""
 

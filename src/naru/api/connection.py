@@ -14,11 +14,12 @@ from typing import cast
 
 import h11
 
-from naru.api import httpdate
-from naru.api.body import Body
+from naru.api.body import Body, ClientGone
 from naru.api.hijack import RawConnection
 from naru.api.messages import HIJACKED, Answer, Response, Stream
+from naru.api.outgoing import Outgoing
 from naru.api.request import HttpRequest
+from naru.spec.errors import InvalidParameter
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,6 @@ BEHIND_LIMIT = 256 * 1024
 
 LINGER = 2.0
 """Seconds in which a client may notice an early answer while it still sends its body."""
-
-WRITE_HIGH_WATER = 256 * 1024
 
 
 class Connection(asyncio.Protocol):
@@ -50,6 +49,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_LIMIT)
         self._transport: asyncio.Transport
+        self._out: Outgoing
         self._body: Body | None = None  # of the request that is being answered
         self._raw: RawConnection | None = None
         self._behind = 0
@@ -58,7 +58,6 @@ class Connection(asyncio.Protocol):
         self._lost = False
         self._closing = False
         self._lingering = False
-        self._blocked: asyncio.Future[None] | None = None  # while the client is slow to read
         self._watchers: set[asyncio.Future[None]] = set()
         self.task: asyncio.Task[None] | None = None
 
@@ -67,7 +66,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not derive from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self._out = Outgoing(self._transport, self._http, self._headers)
         self._opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -89,25 +88,25 @@ class Connection(asyncio.Protocol):
             return True
         if self._body is None or self._lingering:
             return False
-        self._body.fail(ConnectionResetError("the client closed the connection within its request"))
+        self._body.fail(ClientGone("the client closed the connection within its request"))
         self._tell_watchers()
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = True
         if self._body is not None:
-            self._body.fail(ConnectionResetError("the client closed the connection"))
+            self._body.fail(ClientGone("the client closed the connection"))
         if self._raw is not None:
             self._raw.lost()
-        self._release_writer()
+        self._out.lose()
         self._tell_watchers()
         self._closed(self)
 
     def pause_writing(self) -> None:
-        self._blocked = self._loop.create_future()
+        self._out.block()
 
     def resume_writing(self) -> None:
-        self._release_writer()
+        self._out.unblock()
 
     # What the server asks.
 
@@ -170,30 +169,18 @@ class Connection(asyncio.Protocol):
             self._http.they_are_waiting_for_100_continue
             and self._http.our_state is h11.SEND_RESPONSE
         ):
-            self._send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+            self._out.send(
+                h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+            )
 
     def _refuse(self, error: h11.RemoteProtocolError) -> None:
         """The client does not speak HTTP: say so if that is still possible, and hang up."""
         log.debug("Bad request: %s", error)
         if self._body is not None:
-            self._body.fail(ConnectionResetError(f"malformed request: {error}"))
+            self._body.fail(InvalidParameter(f"malformed request body: {error}"))
             self._closing = True
             return
-        if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            text = f"{error.error_status_hint} {error}".encode()
-            self._send(
-                h11.Response(
-                    status_code=error.error_status_hint,
-                    headers=[
-                        ("Content-Type", "text/plain; charset=utf-8"),
-                        ("Connection", "close"),
-                        ("Content-Length", str(len(text))),
-                    ],
-                    reason=b"Bad Request",
-                )
-            )
-            self._send(h11.Data(data=text))
-            self._send(h11.EndOfMessage())
+        self._out.refuse(error)
         self._linger()
 
     def _hold(self, reason: str, on: bool) -> None:
@@ -231,13 +218,16 @@ class Connection(asyncio.Protocol):
                     log.error("%s failed after the connection was taken over", request.path)
                 request.hijacked.close()
                 return
+            body_wanted = request.method != "HEAD"
+            # What is left of the body would be taken for the next request.
+            close = self._closing or not body.complete
             if isinstance(answer, Stream):
-                await self._send_stream(request, answer, body)
+                await self._out.stream(answer, body=body_wanted, close=close)
             elif isinstance(answer, Response):
-                await self._send_response(request, answer, body)
+                await self._out.respond(answer, body=body_wanted, close=close)
             else:
-                raise TypeError(f"{request.method} {request.path}: handler answered {answer!r}")
-        except ConnectionError as error:
+                raise RuntimeError("the handler said HIJACKED and did not take the connection")
+        except ClientGone as error:
             log.debug("%s %s: %s", request.method, request.path, error)
             self._transport.abort()
         except asyncio.CancelledError:
@@ -248,65 +238,6 @@ class Connection(asyncio.Protocol):
             self._transport.abort()  # a clean end would look like a complete answer
         else:
             self._next_request(body)
-
-    async def _send_response(self, request: HttpRequest, answer: Response, body: Body) -> None:
-        headers = {**self._headers, **answer.headers}
-        if answer.status not in (204, 304):
-            headers.setdefault("Content-Length", str(len(answer.body)))
-        self._send_head(answer.status, headers, body)
-        if answer.body and request.method != "HEAD":
-            self._send(h11.Data(data=answer.body))
-        self._send(h11.EndOfMessage())
-        await self._drain()
-
-    async def _send_stream(self, request: HttpRequest, answer: Stream, body: Body) -> None:
-        self._send_head(200, {**self._headers, **answer.headers}, body)
-        pieces = answer.pieces
-        try:
-            async for piece in pieces:
-                if self._lost:
-                    raise ConnectionResetError("the client left before the end of the stream")
-                if piece and request.method != "HEAD":
-                    self._send(h11.Data(data=piece))
-                    await self._drain()
-        finally:
-            if (close := getattr(pieces, "aclose", None)) is not None:
-                await close()
-        self._send(h11.EndOfMessage())
-        await self._drain()
-
-    def _send_head(self, status: int, headers: dict[str, str], body: Body) -> None:
-        if self._closing or not body.complete:
-            # What is left of the body would be taken for the next request.
-            headers["Connection"] = "close"
-        headers["Date"] = httpdate.now()
-        self._send(
-            h11.Response(
-                status_code=status,
-                headers=list(headers.items()),
-                reason=REASONS.get(status, "").encode(),
-            )
-        )
-
-    def _send(
-        self, event: h11.Response | h11.InformationalResponse | h11.Data | h11.EndOfMessage
-    ) -> None:
-        if self._lost:
-            raise ConnectionResetError("the client closed the connection")
-        pieces = self._http.send_with_data_passthrough(event)
-        if pieces:
-            self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-
-    async def _drain(self) -> None:
-        if self._blocked is not None:
-            await asyncio.shield(self._blocked)
-        if self._lost:
-            raise ConnectionResetError("the client closed the connection")
-
-    def _release_writer(self) -> None:
-        if self._blocked is not None and not self._blocked.done():
-            self._blocked.set_result(None)
-        self._blocked = None
 
     def _next_request(self, body: Body) -> None:
         if not body.complete and not self._eof:
@@ -339,32 +270,13 @@ class Connection(asyncio.Protocol):
 
     def _take_over(self, head: bytes) -> RawConnection:
         if self._lost:
-            raise ConnectionResetError("the client closed the connection")
+            raise ClientGone("the client closed the connection")
         if self._holds:
             self._holds.clear()
             self._transport.resume_reading()
         first, _ = self._http.trailing_data
         self._raw = RawConnection(
-            self._transport, first=bytes(first), eof=self._eof, drain=self._drain
+            self._transport, first=bytes(first), eof=self._eof, drain=self._out.drain
         )
         self._transport.write(head)
         return self._raw
-
-
-REASONS = {
-    200: "OK",
-    201: "Created",
-    202: "Accepted",
-    204: "No Content",
-    304: "Not Modified",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    409: "Conflict",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}

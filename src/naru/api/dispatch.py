@@ -10,6 +10,7 @@ from typing import Any
 
 from naru import __version__
 from naru.api import errors, versions
+from naru.api.body import ClientGone
 from naru.api.messages import HIJACKED, Answer, Response, Stream
 from naru.api.request import HttpRequest
 from naru.api.router import RouteTable
@@ -48,6 +49,8 @@ class Dispatcher:
             if not isinstance(answer, Response) and answer is not HIJACKED:
                 raise TypeError(f"the handler answered {answer!r}")
             return answer
+        except ClientGone:
+            raise
         except Exception as error:
             return errors.answer(error, what=what)
 

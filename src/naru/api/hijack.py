@@ -6,6 +6,8 @@ import asyncio
 import select
 from collections.abc import Awaitable, Callable
 
+from naru.api.body import ClientGone
+
 _READ_LIMIT = 128 * 1024
 
 
@@ -42,7 +44,7 @@ class RawConnection:
 
     async def write(self, data: bytes | memoryview) -> None:
         if self._closed.done() or self._transport.is_closing():
-            raise ConnectionResetError("the client has closed the connection")
+            raise ClientGone("the client has closed the connection")
         # The transport may keep what it could not send: never a view of memory that changes.
         self._transport.write(data if isinstance(data, bytes) else bytes(data))
         await self._drain()

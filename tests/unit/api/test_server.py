@@ -240,6 +240,17 @@ async def test_a_body_beyond_the_limit_is_refused_and_the_answer_arrives(edge: E
     await client.close()
 
 
+async def test_a_malformed_body_is_the_clients_fault(edge: Edge) -> None:
+    edge.route("POST", "/thing", take_body)
+    client = await edge.connect()
+    await client.send(
+        b"POST /thing HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"
+    )
+    status, headers, body = await client.answer()
+    assert (status, headers["connection"]) == (400, "close")
+    assert b"malformed request body" in body
+
+
 async def test_expect_100_continue(edge: Edge) -> None:
     edge.route("POST", "/thing", take_body)
     client = await edge.connect()
