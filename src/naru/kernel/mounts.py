@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -130,7 +131,9 @@ def mount(m: Mount) -> None:
     A second step that fails undoes the first.
     """
     parsed = _parse(m.options)
-    if parsed.lowers:
+    if m.type.startswith("fuse."):
+        _mount_by_program(m)
+    elif parsed.lowers:
         _mount_overlay(m, parsed)
     elif not (parsed.propagation and not m.type and not parsed.flags):
         first = parsed.flags
@@ -319,6 +322,23 @@ def _mount_relative(m: Mount, parsed: _Parsed) -> None:
         _mount(m.source, target, m.type, parsed.flags, page)
 
     _in_own_thread(work)
+
+
+def _mount_by_program(m: Mount) -> None:
+    """`fuse.NAME` is served by the program NAME, which returns once the mount is there."""
+    program = m.type.removeprefix("fuse.")
+    command = [program, "-o", ",".join(m.options), str(m.target)]
+    try:
+        # A session of its own: the server must not die with the daemon or its terminal.
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            start_new_session=True, check=False, timeout=60,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise OSError(errno.ETIMEDOUT, f"{program} does not answer", str(m.target)) from None
+    if done.returncode:
+        why = done.stderr.decode(errors="replace").strip()
+        raise OSError(errno.EIO, f"{program}: {why}", str(m.target))
 
 
 def _in_own_thread(work: Callable[[], None]) -> None:

@@ -93,6 +93,8 @@ class TreeDiff:
     def _differs(
         self, path: str, status: os.stat_result, old_path: str, old: os.stat_result
     ) -> bool:
+        if _same_inode(status, old):
+            return False
         if not same_metadata(status, old) or read_xattrs(path) != read_xattrs(old_path):
             return True
         if stat.S_ISLNK(status.st_mode):
@@ -196,6 +198,13 @@ def same_metadata(one: os.stat_result, two: os.stat_result) -> bool:
         two.st_size,
         two.st_mtime_ns,
     )
+
+
+def _same_inode(one: os.stat_result, two: os.stat_result) -> bool:
+    """Whether it is one file: a hard link, or a snapshot that neither side has touched since."""
+    return (one.st_ino, one.st_ctime_ns, one.st_size, one.st_mode) == (
+        two.st_ino, two.st_ctime_ns, two.st_size, two.st_mode,
+    )  # fmt: skip
 
 
 def listing(directory: str) -> list[tuple[str, str, os.stat_result]]:

@@ -10,112 +10,84 @@ from __future__ import annotations
 import base64
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from naru.kernel.mounts import Mount
-from naru.kernel.quota import ProjectQuota
-from naru.spec.errors import InvalidParameter, Unsupported
+from naru.spec.errors import Unsupported
 from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
+from naru.store.drivers.homes import Homes, copy_root_attributes, make_directory, size_option
 from naru.store.drivers.probe import (
     backing_filesystem,
     in_user_namespace,
+    overlay_options,
     overlay_refusal,
     supports_dtype,
 )
 from naru.store.extract import extract
-from naru.store.sizes import parse_size
-from naru.store.upper import UpperDiff
+from naru.store.upper import Marks, OverlayMarks, UpperDiff
 from naru.store.whiteouts import OverlayWhiteouts
 
 _LINKS = "l"
-_REMOVING = ".removing"
-_PARAMETERS = Path("/sys/module/overlay/parameters")
 
 
 class Overlay2:
     name: ClassVar[str] = "overlay2"
+    marks: ClassVar[Marks] = OverlayMarks()
 
     def __init__(self, root: Path, options: Mapping[str, str]) -> None:
         """Raise `Unsupported` where the kernel or the backing file system cannot do it."""
+        # The known option lifts a check for kernels before 4.0, on which Naru does not run.
+        known = (f"{self.name}.override_kernel_check",)
+        self._homes = Homes(root, self.name, size_option(self.name, options, known=known))
         self._root = root
-        self._default_size = _default_size(options)
-        root.mkdir(mode=0o710, parents=True, exist_ok=True)
         self._userxattr = in_user_namespace()
-        if refusal := overlay_refusal(root, userxattr=self._userxattr):
-            raise Unsupported(f"driver not supported: overlay2: {refusal}")
+        if refusal := self._refusal():
+            raise Unsupported(f"driver not supported: {self.name}: {refusal}")
         (root / _LINKS).mkdir(mode=0o700, exist_ok=True)
-        self._quota = ProjectQuota.on(root)
-        if self._default_size and self._quota is None:
-            raise Unsupported(_no_quota("overlay2.size", root))
-        self._mount_options = [
-            # Each would put marks on the upper layer that make it depend on the exact layers
-            # below (index), or that `diff` would have to follow (metacopy, redirect_dir).
-            *(f"{name}=off" for name in ("index", "metacopy", "redirect_dir") if _knows(name)),
-            *(["userxattr"] if self._userxattr else []),
-        ]
+        self._options = overlay_options(userxattr=self._userxattr)
 
     def create(
         self, layer: str, parent: str | None, *, writable: bool, size: int | None = None
     ) -> None:
         lower = self._chain(parent) if parent else []
-        home = self._root / layer
-        home.mkdir(mode=0o710)
-        size = size or (self._default_size if writable else 0)
-        if size:
-            if self._quota is None:
-                raise Unsupported(_no_quota("storage-opt size", self._root))
-            # Before the directories in it are made: they inherit the project.
-            self._quota.limit(home, size)
-        (home / "diff").mkdir(mode=0o755)
-        os.chmod(home / "diff", 0o755)
+        home = self._homes.make(layer, writable=writable, size=size)
+        make_directory(home / "diff", 0o755)
         if parent:
-            # The root directory of the merged tree is that of the topmost layer.
-            self._copy_root_attributes(self._root / parent / "diff", home / "diff")
+            copy_root_attributes(self._homes[parent] / "diff", home / "diff")
         short = base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=")
-        os.symlink(f"../{layer}/diff", self._root / _LINKS / short)
+        # The name first: a link that no layer owns up to could not be found again.
         (home / "link").write_text(short)
-        (home / "work").mkdir(mode=0o700)
-        (home / "merged").mkdir(mode=0o700)
+        os.symlink(f"../{layer}/diff", self._root / _LINKS / short)
+        make_directory(home / "work", 0o700)
+        make_directory(home / "merged", 0o700)
         if lower:
             (home / "lower").write_text(":".join(f"{_LINKS}/{link}" for link in lower))
 
     def remove(self, layer: str) -> None:
-        home, doomed = self._root / layer, self._root / (layer + _REMOVING)
-        _remove_tree(doomed)
         try:
-            short = (home / "link").read_text()
+            short = (self._homes[layer] / "link").read_text()
         except (FileNotFoundError, NotADirectoryError):
             short = ""
         if short:
             (self._root / _LINKS / short).unlink(missing_ok=True)
-        try:
-            # The layer is gone in one step; whoever is killed below leaves only rubbish.
-            home.rename(doomed)
-        except FileNotFoundError:
-            return
-        _remove_tree(doomed)
+        self._homes.remove(layer)
 
     def mounts(self, layer: str, target: Path, *, read_only: bool = False) -> Sequence[Mount]:
-        home = self._root / layer
+        home = self._homes[layer]
         lowers = [str(self._root / link) for link in self._lower(layer)]
         if not lowers:  # overlay wants something below
             options = ["bind", "rprivate", *(["ro"] if read_only else [])]
             return [Mount("", str(home / "diff"), target, options)]
         if read_only:
-            lowers = [str(home / "diff"), *lowers]
-            own = []
-        else:
-            own = [f"upperdir={home / 'diff'}", f"workdir={home / 'work'}"]
-        below = [f"lowerdir+={lower}" for lower in lowers]
-        return [Mount("overlay", "overlay", target, [*below, *own, *self._mount_options])]
+            return [self._union(target, [str(home / "diff"), *lowers], None)]
+        return [self._union(target, lowers, home)]
 
     def apply(self, layer: str, diff: BinaryIO) -> int:
         whiteouts = OverlayWhiteouts(userxattr=self._userxattr)
-        return extract(diff, self._root / layer / "diff", whiteouts=whiteouts)
+        return extract(diff, self._homes[layer] / "diff", whiteouts=whiteouts)
 
     def diff(self, layer: str, out: BinaryIO) -> None:
         self._upper(layer).write(out)
@@ -124,7 +96,7 @@ class Overlay2:
         return self._upper(layer).changes()
 
     def usage(self, layer: str) -> Usage:
-        return usage_of(self._root / layer / "diff")
+        return usage_of(self._homes[layer] / "diff")
 
     def status(self) -> Sequence[tuple[str, str]]:
         return [
@@ -136,73 +108,41 @@ class Overlay2:
         ]
 
     def data(self, layer: str, target: Path) -> dict[str, str]:
-        home = self._root / layer
+        home = self._homes[layer]
         lowers = [os.path.realpath(self._root / link) for link in self._lower(layer)]
-        found = {"ID": layer, "UpperDir": str(home / "diff"), "WorkDir": str(home / "work")}
-        found["MergedDir"] = str(target)
+        found = {
+            "ID": layer,
+            "UpperDir": str(home / "diff"),
+            "WorkDir": str(home / "work"),
+            "MergedDir": str(target),
+        }
         if lowers:
             found["LowerDir"] = ":".join(lowers)
         return found
 
     def layers(self) -> Iterator[str]:
-        for entry in sorted(os.listdir(self._root)):
-            if entry != _LINKS:
-                yield entry.removesuffix(_REMOVING)
+        return self._homes.layers(but=(_LINKS,))
+
+    def _refusal(self) -> str | None:
+        return overlay_refusal(self._root, userxattr=self._userxattr)
+
+    def _union(self, target: Path, lowers: Sequence[str], upper: Path | None) -> Mount:
+        own = [f"upperdir={upper / 'diff'}", f"workdir={upper / 'work'}"] if upper else []
+        below = [f"lowerdir+={lower}" for lower in lowers]
+        return Mount("overlay", "overlay", target, [*below, *own, *self._options])
 
     def _upper(self, layer: str) -> UpperDiff:
-        lowers = [self._root / link for link in self._lower(layer)]
-        return UpperDiff(self._root / layer / "diff", [lower.resolve() for lower in lowers])
+        lowers = [(self._root / link).resolve() for link in self._lower(layer)]
+        return UpperDiff(self._homes[layer] / "diff", lowers, self.marks)
 
     def _lower(self, layer: str) -> list[str]:
         try:
-            text = (self._root / layer / "lower").read_text()
+            text = (self._homes[layer] / "lower").read_text()
         except FileNotFoundError:
             return []
         return text.split(":")
 
     def _chain(self, parent: str) -> list[str]:
         """Short names of `parent` and of all below it."""
-        own = (self._root / parent / "link").read_text()
+        own = (self._homes[parent] / "link").read_text()
         return [own, *(link.removeprefix(f"{_LINKS}/") for link in self._lower(parent))]
-
-    @staticmethod
-    def _copy_root_attributes(source: Path, target: Path) -> None:
-        status = os.stat(source)
-        os.chown(target, status.st_uid, status.st_gid)
-        os.chmod(target, status.st_mode & 0o7777)
-        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _knows(parameter: str) -> bool:
-    """Whether this kernel's overlayfs has the option: it refuses a mount with one it has not."""
-    return (_PARAMETERS / parameter).exists()
-
-
-def _default_size(options: Mapping[str, str]) -> int:
-    size = 0
-    for name, value in options.items():
-        match name:
-            case "overlay2.size":
-                size = parse_size(value, name)
-            case "overlay2.override_kernel_check":
-                pass  # it lifts a check for kernels before 4.0, which Naru does not run on
-            case _:
-                raise InvalidParameter(f"overlay2: unknown option {name}")
-    return size
-
-
-def _no_quota(what: str, root: Path) -> str:
-    return (
-        f"{what}: the file system of {root} ({backing_filesystem(root)}) has no project quota"
-        " (xfs: mount with pquota; ext4: feature project and mount option prjquota)"
-    )
-
-
-def _remove_tree(path: Path) -> None:
-    shutil.rmtree(path, onerror=_unless_gone)
-
-
-def _unless_gone(_function: object, _path: str, failure: tuple[object, ...]) -> None:
-    error = failure[1]
-    if isinstance(error, Exception) and not isinstance(error, FileNotFoundError):
-        raise error

@@ -57,6 +57,19 @@ def supports_dtype(root: Path) -> bool:
             return any(entry.is_dir(follow_symlinks=False) for entry in found)
 
 
+def overlay_options(*, userxattr: bool) -> list[str]:
+    """Options for a union whose upper layer can be moved, compared and committed on its own.
+
+    Each that is off would put marks on the upper layer that make it depend on the exact layers
+    below (index), or that a diff would have to follow (metacopy, redirect_dir). A kernel that does
+    not know one refuses the mount, so what it knows is looked up.
+    """
+    parameters = Path("/sys/module/overlay/parameters")
+    names = ("index", "metacopy", "redirect_dir")
+    off = [f"{name}=off" for name in names if (parameters / name).exists()]
+    return [*off, "userxattr"] if userxattr else off
+
+
 def overlay_refusal(root: Path, *, userxattr: bool) -> str | None:
     """Why overlayfs cannot work on `root`, or None: a real mount with a whiteout and a copy-up."""
     with contextlib.ExitStack() as undo:

@@ -1,0 +1,98 @@
+"""The directories that hold layers: one per layer below the driver's root, gone in one step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from naru.kernel.quota import ProjectQuota
+from naru.spec.errors import InvalidParameter, Unsupported
+from naru.store.drivers.probe import filesystem_type
+from naru.store.sizes import parse_size
+
+_REMOVING = ".removing"
+
+
+class Homes:
+    """`<root>/<layer>` with a size limit where one is asked for."""
+
+    def __init__(self, root: Path, driver: str, default_size: int = 0) -> None:
+        self.root = root
+        self._default_size = default_size
+        root.mkdir(mode=0o710, parents=True, exist_ok=True)
+        self._quota = ProjectQuota.on(root)
+        if default_size and self._quota is None:
+            raise Unsupported(self._no_quota(f"{driver}.size"))
+
+    def __getitem__(self, layer: str) -> Path:
+        return self.root / layer
+
+    def make(self, layer: str, *, writable: bool, size: int | None) -> Path:
+        home = self.root / layer
+        home.mkdir(mode=0o710)
+        limit = size or (self._default_size if writable else 0)
+        if limit:
+            if self._quota is None:
+                raise Unsupported(self._no_quota("storage-opt size"))
+            # Before anything is made in it: what is made there inherits the project.
+            self._quota.limit(home, limit)
+        return home
+
+    def remove(self, layer: str) -> None:
+        """Whoever is killed in the middle leaves rubbish that `layers` still lists."""
+        home, doomed = self.root / layer, self.root / (layer + _REMOVING)
+        _remove_tree(doomed)
+        try:
+            home.rename(doomed)
+        except FileNotFoundError:
+            return
+        _remove_tree(doomed)
+
+    def layers(self, *, but: tuple[str, ...] = ()) -> Iterator[str]:
+        for entry in sorted(os.listdir(self.root)):
+            if entry not in but and not entry.startswith("."):
+                yield entry.removesuffix(_REMOVING)
+
+    def _no_quota(self, what: str) -> str:
+        return (
+            f"{what}: the file system of {self.root} ({filesystem_type(self.root)}) has no project"
+            " quota (xfs: mount with pquota; ext4: feature project and mount option prjquota)"
+        )
+
+
+def make_directory(path: Path, mode: int) -> Path:
+    """mkdir with exactly this mode, whatever the umask."""
+    path.mkdir(mode=mode)
+    os.chmod(path, mode)
+    return path
+
+
+def copy_root_attributes(source: Path, target: Path) -> None:
+    """A union shows the root directory of its topmost layer: that takes after the one below."""
+    status = os.stat(source)
+    os.chown(target, status.st_uid, status.st_gid)
+    os.chmod(target, status.st_mode & 0o7777)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def size_option(driver: str, options: Mapping[str, str], *, known: tuple[str, ...] = ()) -> int:
+    """`<driver>.size` in bytes, 0 without it; any option but that and `known` is refused."""
+    size = 0
+    for name, value in options.items():
+        if name in (f"{driver}.size", "size"):
+            size = parse_size(value, name)
+        elif name not in known:
+            raise InvalidParameter(f"{driver}: unknown option {name}")
+    return size
+
+
+def _remove_tree(path: Path) -> None:
+    shutil.rmtree(path, onerror=_unless_gone)
+
+
+def _unless_gone(_function: object, _path: str, failure: tuple[object, ...]) -> None:
+    error = failure[1]
+    if isinstance(error, Exception) and not isinstance(error, FileNotFoundError):
+        raise error
