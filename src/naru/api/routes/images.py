@@ -1,0 +1,82 @@
+"""`/images` of the Engine API: what is here, names, removal."""
+
+from __future__ import annotations
+
+from naru.api.messages import Request, Response, Router
+from naru.engine.images.library import Library
+from naru.engine.images.listing import Listing
+from naru.engine.images.removal import Removal
+from naru.spec.errors import InvalidParameter, Unsupported
+from naru.spec.reference import from_repo_tag
+
+
+class ImageRoutes:
+    def __init__(self, *, library: Library, listing: Listing, removal: Removal) -> None:
+        self._library = library
+        self._listing = listing
+        self._removal = removal
+
+    def register(self, router: Router) -> None:
+        router.add("GET", "/images/json", self.list)
+        router.add("GET", "/images/{name:.*}/json", self.inspect)
+        router.add("GET", "/images/{name:.*}/history", self.history)
+        router.add("POST", "/images/{name:.*}/tag", self.tag)
+        router.add("POST", "/images/prune", self.prune)
+        router.add("DELETE", "/images/{name:.*}", self.remove)
+
+    async def list(self, request: Request) -> Response:
+        query = request.query
+        filters = query.filters()
+        if (old := query.text("filter")) and request.version < (1, 41):
+            filters.setdefault("reference", []).append(old)
+        shown = self._listing.images(
+            all=query.flag("all"),
+            filters=filters,
+            shared_size=query.flag("shared-size"),
+            manifests=query.flag("manifests"),
+        )
+        if request.version >= (1, 44):
+            for item in shown:
+                item.pop("VirtualSize", None)
+        return Response(shown)
+
+    async def inspect(self, request: Request) -> Response:
+        _refuse_platform(request)
+        shown = self._listing.inspect(
+            request.params["name"], manifests=request.query.flag("manifests")
+        )
+        if request.version >= (1, 44):
+            shown.pop("VirtualSize", None)
+        if request.version >= (1, 45):
+            shown.pop("Container", None)
+            shown.pop("ContainerConfig", None)
+        return Response(shown)
+
+    async def history(self, request: Request) -> Response:
+        _refuse_platform(request)
+        return Response(self._listing.history(request.params["name"]))
+
+    async def tag(self, request: Request) -> Response:
+        repository = request.query.text("repo")
+        if not repository:
+            raise InvalidParameter("invalid reference format")
+        name = from_repo_tag(repository, request.query.text("tag"))
+        await self._library.tag(request.params["name"], name)
+        return Response(status=201)
+
+    async def remove(self, request: Request) -> Response:
+        query = request.query
+        if "platforms" in query:
+            raise Unsupported("platforms: this image store keeps one platform for each image")
+        told = await self._removal.remove(
+            request.params["name"], force=query.flag("force"), prune=not query.flag("noprune")
+        )
+        return Response(told)
+
+    async def prune(self, request: Request) -> Response:
+        return Response(await self._removal.prune(request.query.filters()))
+
+
+def _refuse_platform(request: Request) -> None:
+    if request.query.text("platform"):
+        raise Unsupported("platform: this image store keeps one platform for each image")

@@ -1,0 +1,232 @@
+"""`docker images`, `image inspect` and `history`: what the records and configs say, as the API has
+it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from naru.engine.images import filters as image_filters
+from naru.engine.images.library import Library
+from naru.spec.images import ImageRecord
+from naru.spec.layers import chain_id
+from naru.spec.oci import Descriptor, format_time, parse_time, read_manifest
+from naru.spec.reference import Reference
+
+_NO_NAME = "<none>:<none>"
+_NO_DIGEST = "<none>@<none>"
+
+
+class Listing:
+    def __init__(self, *, library: Library) -> None:
+        self._library = library
+
+    def images(
+        self,
+        *,
+        all: bool = False,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        shared_size: bool = False,
+        manifests: bool = False,
+    ) -> list[dict[str, Any]]:
+        """`GET /images/json`, newest first."""
+        given = dict(filters or {})
+        image_filters.check(given, image_filters.LIST)
+        library = self._library
+        names = library.names()
+        parents = {image.parent for image in library.records.images.values() if image.parent}
+        shared = self._shared_sizes() if shared_size else {}
+        used = Counter(c.image_id for c in library.records.containers.values())
+        shown = []
+        for image in self._chosen(given):
+            all_own = names.get(image.id, [])
+            own = all_own
+            if patterns := given.get("reference"):
+                own = [n for n in own if image_filters.reference_matches(n, patterns)]
+                if not own:
+                    continue
+            dangling = image_filters.flag(given, "dangling")
+            if dangling is not None and dangling != (not all_own):
+                continue
+            if not all_own and image.id in parents and not all:
+                continue  # a step on the way to another image
+            summary = _summary(image, own, shared.get(image.id, -1), used[image.id])
+            if manifests:
+                summary["Manifests"] = self.manifests(image)
+                summary["Descriptor"] = self._descriptor(image)
+            shown.append(summary)
+        shown.sort(key=lambda item: item["Created"], reverse=True)
+        return shown
+
+    def _chosen(self, given: Mapping[str, Sequence[str]]) -> Iterable[ImageRecord]:
+        before = [self._library.find(ref).created for ref in given.get("before", ())]
+        since = [self._library.find(ref).created for ref in given.get("since", ())]
+        until = image_filters.until(given)
+        wanted = given.get("label", ())
+        for image in self._library.records.images.values():
+            if before and image.created >= min(before):
+                continue
+            if since and image.created <= max(since):
+                continue
+            if until is not None and image.created >= until:
+                continue
+            if wanted and not image_filters.labels_match(image.labels, wanted):
+                continue
+            yield image
+
+    def _shared_sizes(self) -> dict[str, int]:
+        """Bytes of each image's layers that another image has too."""
+        uses: Counter[str] = Counter()
+        chains: dict[str, list[str]] = {}
+        for image in self._library.records.images.values():
+            chains[image.id] = list(_chains(image))
+            uses.update(chains[image.id])
+        layers = self._library.records.layers
+        sizes = {}
+        for image_id, own in chains.items():
+            common = (layers.get(chain) for chain in own if uses[chain] > 1)
+            sizes[image_id] = sum(layer.size for layer in common if layer)
+        return sizes
+
+    # -- one image ------------------------------------------------------------------------------
+
+    def inspect(self, ref: str, *, manifests: bool = False) -> dict[str, Any]:
+        """`GET /images/{name}/json`."""
+        library = self._library
+        image = library.find(ref)
+        document = msgspec.json.decode(library.blobs.read(image.id))
+        names = library.names_of(image.id)
+        shown: dict[str, Any] = {
+            "Id": image.id,
+            "RepoTags": [name.familiar for name in names if name.tag],
+            "RepoDigests": [name.familiar for name in names if name.digest],
+            "Parent": image.parent,
+            "Comment": document.get("comment", ""),
+            "Created": document.get("created") or "",
+            "DockerVersion": document.get("docker_version", ""),
+            "Author": document.get("author", ""),
+            "Config": document.get("config"),
+            "Architecture": image.architecture,
+        }
+        if image.variant:
+            shown["Variant"] = image.variant
+        shown["Os"] = image.os
+        if document.get("os.version"):
+            shown["OsVersion"] = document["os.version"]
+        if document.get("container"):
+            shown["Container"] = document["container"]
+        if document.get("container_config"):
+            shown["ContainerConfig"] = document["container_config"]
+        data = library.layers.image_data(image.chain_id) if image.chain_id else {}
+        tagged = format_time(image.last_tagged) if image.last_tagged else "0001-01-01T00:00:00Z"
+        shown |= {
+            "Size": image.size,
+            "VirtualSize": image.size,
+            "GraphDriver": {"Data": data or None, "Name": library.layers.driver.name},
+            "RootFS": {"Type": "layers", "Layers": image.diff_ids},
+            "Metadata": {"LastTagTime": tagged},
+        }
+        if manifests:
+            shown["Manifests"] = self.manifests(image)
+        if image.manifest:
+            shown["Descriptor"] = self._descriptor(image)
+        return shown
+
+    def history(self, ref: str) -> list[dict[str, Any]]:
+        """`GET /images/{name}/history`, newest first."""
+        library = self._library
+        image = library.find(ref)
+        config = library.config(image.id)
+        tags = {i: [n.familiar for n in own if n.tag] for i, own in library.names().items()}
+        chains = iter(_chains(image))
+        shown = []
+        for step in config.history:
+            size = 0
+            if not step.empty_layer:
+                layer = library.records.layers.get(next(chains, ""))
+                size = layer.size if layer else 0
+            shown.append({
+                "Id": "<missing>",
+                "Created": parse_time(step.created) // 1_000_000_000,
+                "CreatedBy": step.created_by,
+                "Tags": None,
+                "Size": size,
+                "Comment": step.comment,
+            })  # fmt: skip
+        shown.reverse()
+        ancestor: ImageRecord | None = image
+        for item in shown:
+            if ancestor is None:
+                break
+            item["Id"] = ancestor.id
+            item["Tags"] = tags.get(ancestor.id) or None
+            ancestor = library.records.images.get(ancestor.parent)
+        return shown
+
+    def manifests(self, image: ImageRecord) -> list[dict[str, Any]]:
+        """The `ImageManifestSummary` of what this image came by."""
+        if not image.manifest:
+            return []
+        blobs = self._library.blobs
+        content = sum(blobs.size(d.digest) for d in image.layers if blobs.has(d.digest))
+        containers = [
+            c.id for c in self._library.records.containers.values() if c.image_id == image.id
+        ]
+        platform = {"architecture": image.architecture, "os": image.os}
+        if image.variant:
+            platform["variant"] = image.variant
+        return [{
+            "ID": image.manifest,
+            "Descriptor": _describe(self._manifest(image.manifest)),
+            "Available": True,
+            "Size": {"Content": content, "Total": content + image.size},
+            "Kind": "image",
+            "ImageData": {
+                "Platform": platform,
+                "Containers": containers,
+                "Size": {"Unpacked": image.size},
+            },
+        }]  # fmt: skip
+
+    def _descriptor(self, image: ImageRecord) -> dict[str, Any] | None:
+        target = image.index or image.manifest
+        return _describe(self._manifest(target)) if target else None
+
+    def _manifest(self, digest: str) -> Descriptor:
+        data = self._library.blobs.read(digest)
+        return Descriptor(media_type=read_manifest(data).media_type, digest=digest, size=len(data))
+
+
+def _describe(descriptor: Descriptor) -> dict[str, Any]:
+    return {
+        "mediaType": descriptor.media_type,
+        "digest": descriptor.digest,
+        "size": descriptor.size,
+    }
+
+
+def _summary(
+    image: ImageRecord, names: Sequence[Reference], shared: int, containers: int
+) -> dict[str, Any]:
+    return {
+        "Containers": containers if shared >= 0 else -1,
+        "Created": image.created // 1_000_000_000,
+        "Id": image.id,
+        "Labels": image.labels or None,
+        "ParentId": image.parent,
+        "RepoDigests": [name.familiar for name in names if name.digest],
+        "RepoTags": [name.familiar for name in names if name.tag],
+        "SharedSize": shared,
+        "Size": image.size,
+        "VirtualSize": image.size,
+    }
+
+
+def _chains(image: ImageRecord) -> Iterable[str]:
+    chain: str | None = None
+    for diff_id in image.diff_ids:
+        chain = chain_id(chain, diff_id)
+        yield chain

@@ -1,0 +1,341 @@
+"""`docker load`: images from a docker-archive or an OCI layout, read as the stream comes.
+
+Members may come in any order, and what they mean is known at the end only. So layers go into the
+blob store at once (a plain tar deflated, a compressed one as it is) and documents are kept aside;
+then each image's layers are unpacked from there. What turns out to be unneeded is swept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import posixpath
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, cast
+
+import msgspec
+
+from naru.engine.images import events, progress
+from naru.engine.images.layer_intake import KeptLayer, keep, unpack
+from naru.engine.images.library import Library
+from naru.engine.images.progress import Message
+from naru.engine.pipes import Inbound
+from naru.engine.tasks import Tasks
+from naru.spec import oci
+from naru.spec import reference as references
+from naru.spec.errors import InvalidParameter, NaruError, NotFound
+from naru.spec.images import BlobRecord, ImageRecord
+from naru.spec.jsonread import without_nulls
+from naru.spec.oci import Descriptor, Platform
+from naru.spec.reference import Reference
+from naru.store.blobs import BlobStore, Lease
+from naru.store.compression import Inflated
+from naru.store.tarstream import HARDLINK, SYMLINK, Entry, TarError, TarReader
+
+_MAX_DOCUMENTS = 64 << 20
+_REF_NAME = "org.opencontainers.image.ref.name"
+_CONTAINERD_NAME = "io.containerd.image.name"
+
+
+class _Item(msgspec.Struct, rename="pascal"):
+    """One image of a docker-archive's manifest.json."""
+
+    config: str
+    repo_tags: list[str] = []
+    layers: list[str] = []
+
+
+@dataclass
+class _Received:
+    """What the archive held: documents, and layers by member name."""
+
+    documents: dict[str, bytes] = field(default_factory=dict)
+    layers: dict[str, KeptLayer] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+
+    def follow(self, name: str) -> str:
+        name = posixpath.normpath(name)
+        for _ in range(8):
+            if name not in self.links:
+                break
+            name = self.links[name]
+        return name
+
+    def document(self, name: str) -> bytes:
+        data = self.documents.get(self.follow(name))
+        if data is None:
+            raise InvalidParameter(f"open {name}: no such file or directory")
+        return data
+
+    def layer(self, name: str) -> KeptLayer:
+        layer = self.layers.get(self.follow(name))
+        if layer is None:
+            raise InvalidParameter(f"open {name}: no such file or directory")
+        return layer
+
+
+class Loader:
+    def __init__(self, *, library: Library, tasks: Tasks) -> None:
+        self._library = library
+        self._tasks = tasks
+
+    async def load(
+        self, stream: AsyncIterator[bytes], *, platforms: list[Platform] | None = None
+    ) -> AsyncIterator[Message]:
+        """Docker's messages; `Loaded image: ...` for each. `platforms`: only these, all must be."""
+        with self._library.blobs.lease() as lease:
+            try:
+                received = await Inbound(stream).run(
+                    lambda source: _receive(source, self._library.blobs, lease)
+                )
+                async for message in self._images(received, lease, platforms):
+                    yield message
+            except (TarError, msgspec.MsgspecError) as error:
+                raise InvalidParameter(f"invalid archive: {error}") from error
+            except OSError as error:
+                raise InvalidParameter(str(error)) from error
+            finally:
+                unneeded = set(lease.held)
+        if unneeded - self._library.needed_blobs():
+            self._tasks.spawn(self._library.sweep(), name="sweep after load")
+
+    async def _images(
+        self, received: _Received, lease: Lease, platforms: list[Platform] | None
+    ) -> AsyncIterator[Message]:
+        if "manifest.json" in received.documents:
+            items = _items(received.documents["manifest.json"])
+            loaded = 0
+            for item in items:
+                config = received.document(item.config)
+                if not _wanted(oci.read_config(config).platform, platforms):
+                    continue
+                loaded += 1
+                layers = [received.layer(name) for name in item.layers]
+                async for message in self._docker(config, item, layers):
+                    yield message
+            if platforms and not loaded:
+                raise NotFound(f"no image in the archive matches {_listed(platforms)}")
+        elif "index.json" in received.documents:
+            async for message in self._layout(received, lease, platforms):
+                yield message
+        else:
+            raise InvalidParameter("open manifest.json: no such file or directory")
+
+    async def _docker(
+        self, config: bytes, item: _Item, layers: list[KeptLayer]
+    ) -> AsyncIterator[Message]:
+        names = [references.parse(text).tagged() for text in item.repo_tags]
+        records = [layer.record(self._library.blobs) for layer in layers]
+        async for message in self._image(config, names, records):
+            yield message
+
+    async def _image(
+        self,
+        config: bytes,
+        names: list[Reference],
+        layers: list[BlobRecord],
+        manifest: bytes | None = None,
+        descriptors: list[Descriptor] | None = None,
+        index: bytes | None = None,
+    ) -> AsyncIterator[Message]:
+        parsed = oci.read_config(config)
+        diff_ids = parsed.rootfs.diff_ids
+        if len(diff_ids) != len(layers):
+            raise InvalidParameter(
+                "invalid manifest, layers length mismatch:"
+                f" expected {len(diff_ids)}, got {len(layers)}"
+            )
+        if parsed.os not in ("", "linux"):
+            raise InvalidParameter(f"cannot load {parsed.os} image on linux")
+        library = self._library
+        async with library.used_or_swept() as held:
+            chain: str | None = None
+            for diff_id, blob in zip(diff_ids, layers, strict=True):
+                if blob.diff_id and blob.diff_id != diff_id:
+                    raise InvalidParameter(f'invalid diffID for layer: expected "{diff_id}",'
+                                           f' got "{blob.diff_id}"')  # fmt: skip
+                short = diff_id.partition(":")[2][:12]
+                if library.layers.get(oci.extend_chain(chain or "", diff_id)) is None:
+                    yield progress.figures("Loading layer", short, 0, blob.size)
+                chain = await unpack(library, held, chain, diff_id, blob.id)
+                yield progress.figures("Loading layer", short, blob.size, blob.size)
+            known = {str(name): self._holder(name) for name in names}
+            image = await library.add(
+                config,
+                names=names,
+                manifest=manifest,
+                index=index,
+                layers=descriptors or (),
+                blobs=[msgspec.structs.replace(blob, diff_id=diff_id)
+                       for blob, diff_id in zip(layers, diff_ids, strict=True)],
+                said=[events.of_id("load", oci.digest_of(config), parsed.config.labels)],
+            )  # fmt: skip
+        for name in names:
+            before = known[str(name)]
+            if before is not None and before.id != image.id:
+                yield {
+                    "stream": f"The image {name.familiar} already exists, renaming the old one with"
+                    f" ID {before.id} to empty string\n"
+                }
+            yield {"stream": f"Loaded image: {name.familiar}\n"}
+        if not names:
+            yield {"stream": f"Loaded image ID: {image.id}\n"}
+
+    def _holder(self, name: Reference) -> ImageRecord | None:
+        tag = self._library.records.tags.get(str(name))
+        return self._library.records.images.get(tag.image_id) if tag else None
+
+    # -- OCI layout -----------------------------------------------------------------------------
+
+    async def _layout(
+        self, received: _Received, lease: Lease, platforms: list[Platform] | None
+    ) -> AsyncIterator[Message]:
+        top = oci.read_manifest(received.documents["index.json"], oci.OCI_INDEX)
+        loaded = 0
+        for entry in top.manifests:
+            names = _names(entry)
+            for data, index in _manifests(received, entry, platforms):
+                manifest = oci.read_manifest(data, entry.media_type)
+                config = received.document(_blob_name(manifest.config.digest))
+                if not _wanted(oci.read_config(config).platform, platforms):
+                    continue
+                loaded += 1
+                layers = [
+                    await self._layer_as_named(received, layer, lease) for layer in manifest.layers
+                ]
+                async for message in self._image(
+                    config, names, layers, data, manifest.layers, index
+                ):
+                    yield message
+        if not loaded:
+            wanted = _listed(platforms) if platforms else str(oci.host_platform())
+            raise NotFound(f"no image in the archive matches {wanted}")
+
+    async def _layer_as_named(
+        self, received: _Received, layer: Descriptor, lease: Lease
+    ) -> BlobRecord:
+        """The blob under the digest that the manifest gives it, for pushes to be exact."""
+        kept = received.layer(_blob_name(layer.digest))
+        if kept.blob != layer.digest and kept.diff_id == layer.digest:
+            # An uncompressed layer: we deflated it, its manifest names the plain tar.
+            await asyncio.to_thread(_inflate_blob, self._library.blobs, kept, lease)
+        elif kept.blob != layer.digest:
+            raise InvalidParameter(f"blob {layer.digest} of the archive has another digest")
+        return BlobRecord(
+            id=layer.digest, size=layer.size, media_type=layer.media_type, diff_id=kept.diff_id
+        )
+
+
+def _receive(source: BinaryIO, blobs: BlobStore, lease: Lease) -> _Received:
+    received = _Received()
+    total = 0
+    reader = TarReader(cast(BinaryIO, Inflated(source)))
+    for entry in reader:
+        name = posixpath.normpath(entry.name)
+        if entry.kind in (SYMLINK, HARDLINK):
+            base = posixpath.dirname(name) if entry.kind == SYMLINK else ""
+            received.links[name] = posixpath.normpath(posixpath.join(base, entry.linkname))
+        elif entry.is_file and entry.sparse is None:
+            document = _receive_file(reader, entry, name, blobs, lease, received)
+            if document is not None:
+                received.documents[name] = document
+                total += len(document)
+                if total > _MAX_DOCUMENTS:
+                    raise InvalidParameter("the archive holds too many documents")
+    return received
+
+
+def _receive_file(
+    reader: TarReader,
+    entry: Entry,
+    name: str,
+    blobs: BlobStore,
+    lease: Lease,
+    received: _Received,
+) -> bytes | None:
+    """Put a layer into the store, or return a document."""
+    pieces = reader.data()
+    head = b""
+    while len(head) < 512 and (piece := next(pieces, None)) is not None:
+        head += bytes(piece)
+    if head[:1] in (b"{", b"[") or (entry.size <= oci.MAX_DOCUMENT and not _is_layer(head, name)):
+        data = bytearray(head)
+        for piece in pieces:
+            data += piece
+            if len(data) > oci.MAX_DOCUMENT:
+                raise InvalidParameter(f"{name}: document of more than {oci.MAX_DOCUMENT} bytes")
+        return bytes(data)
+
+    def whole() -> Iterator[bytes | memoryview]:
+        yield head
+        yield from pieces
+
+    if _is_plain_tar(head):
+        received.layers[name] = keep(blobs, whole(), lease)
+    else:
+        with blobs.ingest() as ingest:
+            for each in whole():
+                ingest.write(each)
+            lease.add(ingest.digest)
+            received.layers[name] = KeptLayer("", ingest.commit())
+    return None
+
+
+def _is_plain_tar(head: bytes) -> bool:
+    return head[257:262] == b"ustar" or (len(head) >= 512 and not any(head[:512]))
+
+
+def _is_layer(head: bytes, name: str) -> bool:
+    return _is_plain_tar(head) or head[:2] == b"\x1f\x8b" or head[:4] == b"\x28\xb5\x2f\xfd" \
+        or name.endswith(".tar")  # fmt: skip
+
+
+def _inflate_blob(blobs: BlobStore, kept: KeptLayer, lease: Lease) -> None:
+    lease.add(kept.diff_id)
+    with blobs.open(kept.blob) as deflated, blobs.ingest() as ingest:
+        plain = Inflated(deflated)
+        while piece := plain.read(1 << 20):
+            ingest.write(piece)
+        ingest.commit(kept.diff_id)
+
+
+def _items(data: bytes) -> list[_Item]:
+    return msgspec.convert(without_nulls(msgspec.json.decode(data)), list[_Item])
+
+
+def _manifests(
+    received: _Received, entry: Descriptor, platforms: list[Platform] | None
+) -> list[tuple[bytes, bytes | None]]:
+    """The manifests below an entry of index.json, each with the index that names it."""
+    data = received.document(_blob_name(entry.digest))
+    manifest = oci.read_manifest(data, entry.media_type)
+    if not manifest.is_index:
+        return [(data, None)]
+    chosen: list[tuple[bytes, bytes | None]] = []
+    for wanted in platforms or [oci.host_platform()]:
+        found = oci.select_platform(manifest.manifests, wanted)
+        if found is not None and _blob_name(found.digest) in received.documents:
+            chosen.append((received.document(_blob_name(found.digest)), data))
+    return chosen
+
+
+def _names(entry: Descriptor) -> list[Reference]:
+    text = entry.annotations.get(_CONTAINERD_NAME) or entry.annotations.get(_REF_NAME, "")
+    if not text or (":" not in text and "/" not in text):
+        return []  # a bare tag names no repository
+    with contextlib.suppress(NaruError):
+        return [references.parse(text).tagged()]
+    return []
+
+
+def _blob_name(digest: str) -> str:
+    return "blobs/" + references.check_digest(digest).replace(":", "/")
+
+
+def _wanted(offered: Platform, platforms: list[Platform] | None) -> bool:
+    return not platforms or any(oci.platform_matches(wanted, offered) for wanted in platforms)
+
+
+def _listed(platforms: list[Platform]) -> str:
+    return ", ".join(str(platform) for platform in platforms)

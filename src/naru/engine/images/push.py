@@ -1,0 +1,225 @@
+"""Push: what the registry lacks is sent, under the digests by which it came.
+
+An image that came by a manifest goes by the same manifest. One that was made here gets one, from
+the blobs that are kept, and keeps it, so that the next push has the same digest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from naru.engine.images import events, progress
+from naru.engine.images.library import Library
+from naru.engine.images.progress import Message, Progress
+from naru.engine.tasks import Tasks
+from naru.registry.credentials import ANONYMOUS, Credentials
+from naru.registry.repository import Repository
+from naru.registry.transport import Transport
+from naru.registry.upload import Uploader
+from naru.spec import oci
+from naru.spec import reference as references
+from naru.spec.errors import InternalError, NaruError, NotFound
+from naru.spec.images import ImageRecord, TagRecord
+from naru.spec.oci import Descriptor, Platform
+from naru.spec.reference import Reference
+from naru.store.records import Change, put
+
+
+class Pusher:
+    def __init__(
+        self, *, library: Library, transport: Transport, tasks: Tasks, at_once: int = 5
+    ) -> None:
+        self._library = library
+        self._transport = transport
+        self._tasks = tasks
+        self._slots = asyncio.Semaphore(max(1, at_once))
+
+    async def push(
+        self,
+        reference: Reference,
+        *,
+        credentials: Credentials = ANONYMOUS,
+        platform: Platform | None = None,
+    ) -> AsyncIterator[Message]:
+        """Docker's messages; without a tag, all tags of the repository."""
+        images = self._chosen(reference)
+        for image, _ in images:
+            offered = Platform(image.architecture, image.os, variant=image.variant)
+            if platform is not None and not oci.platform_matches(platform, offered):
+                raise NotFound(
+                    f"image with reference {reference.familiar} was found but does not match the"
+                    f" specified platform: wanted {platform}, actual: {offered}"
+                )
+        report = Progress()
+        self._tasks.spawn(
+            self._run(report, reference, images, credentials), name=f"push of {reference}"
+        )
+        async for message in report.watch():
+            yield message
+
+    def _chosen(self, reference: Reference) -> list[tuple[ImageRecord, Reference]]:
+        records = self._library.records
+        chosen = []
+        for tag in records.tags.values():
+            name = references.parse(tag.name)
+            wanted = name == reference or (reference.bare and name.name == reference.name)
+            if wanted and name.tag and (image := records.images.get(tag.image_id)) is not None:
+                chosen.append((image, name))
+        if not chosen:
+            if reference.bare:
+                raise NotFound(
+                    f"An image does not exist locally with the tag: {reference.familiar_name}"
+                )
+            raise NotFound(f"tag does not exist: {reference.familiar}")
+        return chosen
+
+    async def _run(
+        self,
+        report: Progress,
+        reference: Reference,
+        images: Sequence[tuple[ImageRecord, Reference]],
+        credentials: Credentials,
+    ) -> None:
+        error: BaseException | None = None
+        try:
+            report.emit(progress.status(
+                f"The push refers to repository [{reference.name}]"
+            ))  # fmt: skip
+            sources = self._sources([image for image, _ in images], reference)
+            repository = Repository(
+                self._transport, reference, credentials, push=True, mount_from=sources
+            )
+            uploader = await Uploader.open(repository)
+            for image, name in images:
+                await self._push_one(uploader, image, name, report)
+        except NaruError as failed:
+            error = failed
+        except BaseException as failed:
+            error = failed
+            raise
+        finally:
+            report.finish(error)
+
+    def _sources(self, images: Sequence[ImageRecord], reference: Reference) -> list[str]:
+        """Repositories of the same registry that have some of the layers."""
+        paths: dict[str, None] = {}
+        for image in images:
+            for layer in image.layers:
+                blob = self._library.records.blobs.get(layer.digest)
+                for name in blob.repositories if blob else ():
+                    place = references.parse(name)
+                    if place.domain == reference.domain and place.path != reference.path:
+                        paths[place.path] = None
+        return list(paths)[:8]
+
+    async def _push_one(
+        self, uploader: Uploader, image: ImageRecord, name: Reference, report: Progress
+    ) -> None:
+        library = self._library
+        with library.blobs.lease([image.id, image.manifest]) as lease:
+            manifest = await asyncio.to_thread(self._manifest, image)
+            parsed = oci.read_manifest(manifest)
+            lease.add(oci.digest_of(manifest))
+            for layer in parsed.layers:
+                lease.add(layer.digest)
+                report.emit(progress.step("Preparing", _short(layer)))
+            unique = {layer.digest: layer for layer in parsed.layers}
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for layer in unique.values():
+                        group.create_task(self._layer(uploader, layer, name, report))
+            except BaseExceptionGroup as several:
+                raise several.exceptions[0] from several
+            config = Descriptor(parsed.config.media_type, image.id, library.blobs.size(image.id))
+            if not await uploader.has(config.digest):
+                path = library.blobs.path(config.digest)
+                await uploader.upload(config.digest, config.size, path, lambda _: None)
+            await uploader.put_manifest(name.tag, manifest, parsed.media_type)
+            await self._remember(image, name, manifest, parsed)
+        digest = oci.digest_of(manifest)
+        report.emit(progress.status(f"{name.tag}: digest: {digest} size: {len(manifest)}"))
+        report.emit({
+            "progressDetail": {},
+            "aux": {"Tag": name.tag, "Digest": digest, "Size": len(manifest)},
+        })  # fmt: skip
+
+    async def _layer(
+        self, uploader: Uploader, layer: Descriptor, name: Reference, report: Progress
+    ) -> None:
+        short = _short(layer)
+        async with self._slots:
+            if await uploader.has(layer.digest):
+                report.emit(progress.step("Layer already exists", short))
+                return
+            blob = self._library.records.blobs.get(layer.digest)
+            for place in blob.repositories if blob else ():
+                source = references.parse(place)
+                same = source.domain == name.domain and source.path != name.path
+                if same and await uploader.mount(layer.digest, source.path):
+                    report.emit(progress.step(f"Mounted from {source.familiar_name}", short))
+                    return
+            if not self._library.blobs.has(layer.digest):
+                raise InternalError(
+                    f"layer {layer.digest} was not kept, and {name.familiar_name} lacks it"
+                )
+            path = self._library.blobs.path(layer.digest)
+            await uploader.upload(
+                layer.digest, layer.size, path,
+                lambda sent: report.figures("Pushing", short, sent, layer.size),
+            )  # fmt: skip
+            report.emit(progress.step("Pushed", short))
+
+    def _manifest(self, image: ImageRecord) -> bytes:
+        """The one that the image came by, or one from the blobs that are kept."""
+        blobs = self._library.blobs
+        if image.manifest and blobs.has(image.manifest):
+            return blobs.read(image.manifest)
+        layers = []
+        for diff_id in image.diff_ids:
+            blob = self._library.layer_blob(diff_id)
+            if blob is None:
+                raise InternalError(f"the tar of layer {diff_id} was not kept")
+            layers.append(
+                {"mediaType": oci.DOCKER_LAYER_GZIP, "size": blob.size, "digest": blob.id}
+            )
+        config = {
+            "mediaType": oci.DOCKER_CONFIG, "size": blobs.size(image.id), "digest": image.id,
+        }  # fmt: skip
+        document = {
+            "schemaVersion": 2, "mediaType": oci.DOCKER_MANIFEST, "config": config,
+            "layers": layers,
+        }  # fmt: skip
+        return msgspec.json.format(msgspec.json.encode(document), indent=3)
+
+    async def _remember(
+        self, image: ImageRecord, name: Reference, manifest: bytes, parsed: oci.Manifest
+    ) -> None:
+        """The manifest, the digest's name, and where the blobs are now."""
+        library = self._library
+        digest = await asyncio.to_thread(library.blobs.put, manifest)
+        async with library.changing:
+            current = library.records.images.get(image.id)
+            if current is None:
+                return
+            changes: list[Change] = []
+            if current.manifest != digest:
+                kept = msgspec.structs.replace(current, manifest=digest, layers=parsed.layers)
+                changes.append(put(library.records.images, kept))
+            record = TagRecord(name=str(name.with_digest(digest)), image_id=image.id)
+            changes.append(put(library.records.tags, record))
+            for layer in parsed.layers:
+                blob = library.records.blobs.get(layer.digest)
+                if blob is not None and name.name not in blob.repositories:
+                    places = [*blob.repositories, name.name]
+                    changes.append(put(
+                        library.records.blobs, msgspec.structs.replace(blob, repositories=places)
+                    ))  # fmt: skip
+            said = [events.of_reference("push", name, image.labels)]
+            await library.records.commit(*changes, events=said)
+
+
+def _short(layer: Descriptor) -> str:
+    return layer.digest.partition(":")[2][:12]

@@ -1,0 +1,231 @@
+"""`docker rmi` and `docker image prune`: names go first, an image with its last name, what it alone
+needed with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from naru.engine.images import events
+from naru.engine.images import filters as image_filters
+from naru.engine.images.library import Library
+from naru.spec import reference as references
+from naru.spec.containers import ContainerRecord
+from naru.spec.errors import Conflict
+from naru.spec.events import Event
+from naru.spec.images import ImageRecord
+from naru.spec.reference import Reference
+from naru.store.records import Change, delete
+
+_ID = re.compile(r"(sha256:)?[0-9a-f]+")
+
+Deleted = dict[str, str]
+"""{"Untagged": name} or {"Deleted": id}."""
+
+
+class _Plan:
+    """Changes decided on, not yet committed."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.events: list[Event] = []
+        self.told: list[Deleted] = []
+        self.images: set[str] = set()
+        self.names: set[str] = set()
+
+
+class Removal:
+    def __init__(self, *, library: Library) -> None:
+        self._library = library
+
+    async def remove(self, ref: str, *, force: bool = False, prune: bool = True) -> list[Deleted]:
+        """`DELETE /images/{name}`. `prune`: untagged parents go too. `Conflict` while needed."""
+        library = self._library
+        async with library.changing:
+            image = library.find(ref)
+            names = library.names_of(image.id)
+            plan = _Plan()
+            if _is_id(ref, image):
+                self._by_id(plan, image, names, ref, force=force)
+            else:
+                self._by_name(plan, image, names, ref, force=force)
+            if image.id in plan.images and prune:
+                self._parents(plan, image)
+            await library.records.commit(*plan.changes, events=plan.events)
+        if plan.images:
+            await library.sweep()
+        return plan.told
+
+    def _by_id(
+        self, plan: _Plan, image: ImageRecord, names: list[Reference], ref: str, *, force: bool
+    ) -> None:
+        repositories = {name.name for name in names}
+        if len(repositories) > 1 and not force:
+            raise Conflict(
+                f"conflict: unable to delete {_short(image.id)} (must be forced) - image is"
+                " referenced in multiple repositories"
+            )
+        self._check_users(image, force=force, short=_short(image.id))
+        self._check_children(plan, image)
+        for name in names:
+            self._untag(plan, image, name)
+        self._delete(plan, image)
+
+    def _by_name(
+        self, plan: _Plan, image: ImageRecord, names: list[Reference], ref: str, *, force: bool
+    ) -> None:
+        given = references.parse(ref)
+        name = given.tagged() if not given.digest else Reference(
+            given.domain, given.path, digest=given.digest
+        )  # fmt: skip
+        tags = [n for n in names if n.tag]
+        last = (not [t for t in tags if t != name]) and (
+            bool(name.tag) or len([n for n in names if n != name]) == 0
+        )
+        if last:
+            running = self._users(image, running=True)
+            if running and not force:
+                raise Conflict(
+                    f'conflict: unable to remove repository reference "{ref}" (must force) -'
+                    f" container {running[0].id[:12]} is using its referenced image"
+                    f" {_short(image.id)}"
+                )
+            stopped = self._users(image, running=False)
+            if stopped and not force:
+                raise Conflict(
+                    f'conflict: unable to remove repository reference "{ref}" (must force) -'
+                    f" container {stopped[0].id[:12]} is using its referenced image"
+                    f" {_short(image.id)}"
+                )
+        self._untag(plan, image, name)
+        if not last:
+            if name.tag and not [n for n in tags if n != name and n.name == name.name]:
+                # The repository's last tag takes its digests with it.
+                for digest in [n for n in names if n.digest and n.name == name.name]:
+                    self._untag(plan, image, digest)
+            return
+        for other in names:
+            if other != name:
+                self._untag(plan, image, other)
+        if self._users(image) or self._children(image):
+            return  # the image itself is still needed: only its names go
+        self._delete(plan, image)
+
+    def _check_users(self, image: ImageRecord, *, force: bool, short: str) -> None:
+        if running := self._users(image, running=True):
+            raise Conflict(
+                f"conflict: unable to delete {short} (cannot be forced) - image is being used by"
+                f" running container {running[0].id[:12]}"
+            )
+        if (stopped := self._users(image, running=False)) and not force:
+            raise Conflict(
+                f"conflict: unable to delete {short} (must be forced) - image is being used by"
+                f" stopped container {stopped[0].id[:12]}"
+            )
+
+    def _check_children(self, plan: _Plan, image: ImageRecord) -> None:
+        if self._children(image):
+            raise Conflict(
+                f"conflict: unable to delete {_short(image.id)} (cannot be forced) - image has"
+                " dependent child images"
+            )
+
+    def _parents(self, plan: _Plan, image: ImageRecord) -> None:
+        """Steps on the way to a deleted image that nothing else needs."""
+        named = {tag.image_id for tag in self._library.records.tags.values()}
+        parent = self._library.records.images.get(image.parent)
+        while parent is not None and parent.id not in named:
+            children = [c for c in self._children(parent) if c.id not in plan.images]
+            if children or self._users(parent):
+                break
+            self._delete(plan, parent)
+            parent = self._library.records.images.get(parent.parent)
+
+    def _untag(self, plan: _Plan, image: ImageRecord, name: Reference) -> None:
+        if str(name) in plan.names:
+            return
+        plan.names.add(str(name))
+        plan.changes.append(delete(self._library.records.tags, str(name)))
+        plan.events.append(events.of_image("untag", image))
+        plan.told.append({"Untagged": name.familiar})
+
+    def _delete(self, plan: _Plan, image: ImageRecord) -> None:
+        plan.images.add(image.id)
+        plan.changes.append(delete(self._library.records.images, image.id))
+        plan.events.append(events.of_image("delete", image))
+        plan.told.append({"Deleted": image.id})
+        for chain in self._last_layers(plan, image):
+            plan.told.append({"Deleted": chain})
+
+    def _last_layers(self, plan: _Plan, image: ImageRecord) -> list[str]:
+        """The layers, topmost first, that go with the image."""
+        needed: set[str] = set()
+        records = self._library.records
+        tops = [i.chain_id for i in records.images.values() if i.id not in plan.images]
+        tops += [c.chain_id for c in records.containers.values()]
+        for top in tops:
+            chain: str | None = top
+            while chain and chain not in needed:
+                needed.add(chain)
+                layer = records.layers.get(chain)
+                chain = layer.parent if layer else None
+        gone = []
+        chain = image.chain_id
+        while chain and chain not in needed:
+            gone.append(chain)
+            layer = records.layers.get(chain)
+            chain = layer.parent if layer else None
+        return gone
+
+    def _users(self, image: ImageRecord, *, running: bool | None = None) -> list[ContainerRecord]:
+        return [
+            c for c in self._library.records.containers.values()
+            if c.image_id == image.id and (running is None or c.running == running)
+        ]  # fmt: skip
+
+    def _children(self, image: ImageRecord) -> list[ImageRecord]:
+        return [i for i in self._library.records.images.values() if i.parent == image.id]
+
+    # -- prune ----------------------------------------------------------------------------------
+
+    async def prune(self, filters: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """`POST /images/prune`: unnamed images without containers; dangling=false: all unused."""
+        image_filters.check(filters, image_filters.PRUNE)
+        only_dangling = image_filters.flag(filters, "dangling") is not False
+        until = image_filters.until(filters)
+        library = self._library
+        before = self._layer_bytes()
+        plan = _Plan()
+        async with library.changing:
+            names = library.names()
+            for image in sorted(library.records.images.values(), key=lambda i: -i.created):
+                own = names.get(image.id, [])
+                if (only_dangling and own) or self._users(image):
+                    continue
+                if until is not None and image.created >= until:
+                    continue
+                if not image_filters.prune_labels_match(image, filters):
+                    continue
+                if any(child.id not in plan.images for child in self._children(image)):
+                    continue
+                for name in own:
+                    self._untag(plan, image, name)
+                self._delete(plan, image)
+            plan.events.append(Event(type="image", action="prune", actor_id=""))
+            await library.records.commit(*plan.changes, events=plan.events)
+        await library.sweep()
+        reclaimed = before - self._layer_bytes()
+        return {"ImagesDeleted": plan.told or None, "SpaceReclaimed": reclaimed}
+
+    def _layer_bytes(self) -> int:
+        return sum(layer.size for layer in self._library.records.layers.values())
+
+
+def _is_id(ref: str, image: ImageRecord) -> bool:
+    digits = ref.removeprefix("sha256:")
+    return bool(_ID.fullmatch(ref)) and image.id.startswith(f"sha256:{digits}")
+
+
+def _short(image_id: str) -> str:
+    return image_id.partition(":")[2][:12]

@@ -1,0 +1,188 @@
+"""Bytes between the event loop and worker threads: bounded both ways, and broken ends are told.
+
+`Inbound` lets a thread read what the loop receives (load, import, cp in); `outbound` lets the loop
+send what a thread writes (save, export, cp out).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import io
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import BinaryIO, TypeVar, cast
+
+T = TypeVar("T")
+
+_PIECES = 8
+_PIECE = 1 << 18
+
+
+class BrokenStream(OSError):
+    """The other end went away in the middle."""
+
+
+class Inbound(io.RawIOBase):
+    """Read in a thread what `run` feeds from the loop; up to eight pieces wait in between."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self._loop = asyncio.get_running_loop()
+        self._waiting: collections.deque[memoryview] = collections.deque()
+        self._changed = threading.Condition()
+        self._room = asyncio.Event()
+        self._ended = False
+        self._unwanted = False
+        self._error: BaseException | None = None
+
+    async def run(self, work: Callable[[BinaryIO], T]) -> T:
+        """Call `work(self)` in a thread and feed it -> what it returns. The unread is dropped."""
+        feeder = asyncio.create_task(self._feed(), name="inbound stream")
+        working = asyncio.ensure_future(asyncio.to_thread(work, cast(BinaryIO, self)))
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            self._end(BrokenStream("the request was cancelled"))
+            await asyncio.wait([working])
+            raise
+        finally:
+            self._unwanted = True
+            self._room.set()
+            feeder.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await feeder
+
+    async def _feed(self) -> None:
+        try:
+            async for piece in self._pieces:
+                if not piece:
+                    continue
+                with self._changed:
+                    self._waiting.append(memoryview(piece))
+                    full = len(self._waiting) >= _PIECES
+                    if full:
+                        self._room.clear()
+                    self._changed.notify()
+                if full:
+                    await self._room.wait()
+                if self._unwanted:
+                    return
+        except Exception as error:
+            self._end(error)
+        else:
+            self._end(None)
+
+    def _end(self, error: BaseException | None) -> None:
+        with self._changed:
+            self._ended, self._error = True, error
+            self._changed.notify()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size < 0:
+            pieces = []
+            while piece := self.read(_PIECE):
+                pieces.append(piece)
+            return b"".join(pieces)
+        with self._changed:
+            while not self._waiting:
+                if self._error is not None:
+                    raise BrokenStream(f"unexpected EOF: {self._error}") from self._error
+                if self._ended:
+                    return b""
+                self._changed.wait()
+            first = self._waiting[0]
+            if len(first) > size:
+                self._waiting[0] = first[size:]
+                return bytes(first[:size])
+            self._waiting.popleft()
+            wake = len(self._waiting) == _PIECES // 2
+        if wake:
+            self._loop.call_soon_threadsafe(self._room.set)
+        return bytes(first)
+
+    def readinto(self, buffer: object, /) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+
+class _Outbound(io.RawIOBase):
+    """What the thread writes to; small writes are gathered."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._gathered = bytearray()
+        self._ready: collections.deque[bytes] = collections.deque()
+        self._changed = threading.Condition()
+        self.arrived = asyncio.Event()
+        self.gone = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object, /) -> int:
+        view = memoryview(data)  # type: ignore[arg-type]
+        self._gathered += view
+        if len(self._gathered) >= _PIECE:
+            self._hand_over()
+        return len(view)
+
+    def _hand_over(self) -> None:
+        piece, self._gathered = bytes(self._gathered), bytearray()
+        with self._changed:
+            while len(self._ready) >= _PIECES and not self.gone:
+                self._changed.wait()
+            if self.gone:
+                raise BrokenStream("the client went away")
+            self._ready.append(piece)
+        self._loop.call_soon_threadsafe(self.arrived.set)
+
+    def finish(self) -> None:
+        if self._gathered:
+            self._hand_over()
+
+    def take(self) -> list[bytes]:
+        self.arrived.clear()
+        with self._changed:
+            pieces = list(self._ready)
+            self._ready.clear()
+            self._changed.notify()
+        return pieces
+
+    def leave(self) -> None:
+        with self._changed:
+            self.gone = True
+            self._changed.notify()
+
+
+async def outbound(work: Callable[[BinaryIO], object]) -> AsyncIterator[bytes]:
+    """The bytes that `work(out)` writes in a thread; an error of it ends the iteration."""
+    out = _Outbound()
+
+    def write() -> None:
+        work(cast(BinaryIO, out))
+        out.finish()
+
+    writing = asyncio.ensure_future(asyncio.to_thread(write))
+    writing.add_done_callback(lambda _: out.arrived.set())
+    try:
+        while True:
+            await out.arrived.wait()
+            finished = writing.done()
+            for piece in out.take():
+                yield piece
+            if finished:
+                writing.result()
+                return
+    finally:
+        out.leave()
+        if not writing.done():
+            await asyncio.wait([writing])
+        if not writing.cancelled():
+            writing.exception()
