@@ -54,7 +54,10 @@ class Acknowledge(Protocol):
 
 
 class Exits:
-    """`heard` is for the supervisor: it is called once per exit and again after a restart."""
+    """`heard` is for the supervisor: it is called once per exit and again after a restart.
+
+    Until `begin`, exits are kept: the output of what a former daemon started must be taken up first.
+    """
 
     def __init__(
         self,
@@ -76,8 +79,17 @@ class Exits:
         self._tasks = tasks
         self._acknowledge = acknowledge
         self._followers = followers
+        self._kept: list[Exit] | None = []
+
+    async def begin(self) -> None:
+        """Handle the exits that nobody has heard of, and from now on each as it comes."""
+        kept, self._kept = self._kept or [], None
+        await asyncio.gather(*(self.handle(ended) for ended in kept))
 
     def heard(self, ended: Exit) -> None:
+        if self._kept is not None:
+            self._kept.append(ended)
+            return
         self._tasks.spawn(self.handle(ended), name=f"exit of {ended.container_id[:12]}")
 
     async def handle(self, ended: Exit) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -45,7 +45,7 @@ class Supervised(Protocol):
 
 
 class Recovery:
-    """Call `adopt` before the supervisor's exits are heard, `finish` when they have been."""
+    """Call it once: when the supervisor is connected and the networks have recovered."""
 
     def __init__(
         self,
@@ -60,8 +60,8 @@ class Recovery:
         pump: Pump,
         paths: ContainerPaths,
         tasks: Tasks,
-        live: Callable[[], Iterable[Supervised]],
-        stdio: Callable[[str], Stdio],
+        live: Callable[[], Awaitable[Iterable[Supervised]]],
+        stdio: Callable[[str], Awaitable[Stdio]],
         followers: Sequence[Followers] = (),
     ) -> None:
         self._containers = containers
@@ -78,19 +78,23 @@ class Recovery:
         self._stdio = stdio
         self._followers = followers
 
-    async def adopt(self) -> None:
+    async def __call__(self) -> None:
+        await self._adopt()
+        await self._exits.begin()
+        await self._finish()
+
+    async def _adopt(self) -> None:
         """Take up the stdio of every recorded process that the supervisor still knows.
 
         Also of those that have ended: their output must be in the log before their end is recorded.
         """
-        alive = {each.container_id for each in self._live() if each.exec_id is None}
+        alive = {each.container_id for each in await self._live() if each.exec_id is None}
         for record in self._containers.all():
-            if record.running and self._take_up(record) and record.id in alive:
+            if record.running and await self._take_up(record) and record.id in alive:
                 for follower in self._followers:
                     follower.started(record)
 
-    def _take_up(self, record: ContainerRecord) -> bool:
-        stdio = self._stdio(record.id)
+    async def _take_up(self, record: ContainerRecord) -> bool:
         runtime = self._runtimes.get(record.host_config.runtime)
         if runtime is None:
             log.error(
@@ -101,7 +105,7 @@ class Recovery:
             return False
         live = self._containers.live(record)
         live.streams = Streams.start(
-            stdio,
+            await self._stdio(record.id),
             tty=record.config.tty,
             log=self._logs.intake(record, resumed=True),
             stdin_once=record.config.stdin_once,
@@ -111,9 +115,9 @@ class Recovery:
         )
         return True
 
-    async def finish(self) -> None:
+    async def _finish(self) -> None:
         """Ends that nobody saw, half-done work, leftovers; then the restart policies."""
-        processes = {each.container_id: each.pid for each in self._live() if each.exec_id is None}
+        processes = {each.container_id: each.pid for each in await self._live() if each.exec_id is None}
         records = self._containers.all()
         await self._kill_unrecorded(processes, records)
         for record in records:
