@@ -19,12 +19,13 @@ _log = logging.getLogger(__name__)
 # Imported when chosen: each brings what only it needs.
 _DRIVERS: dict[str, str] = {
     "erofs": "naru.store.drivers.erofs:Erofs",
+    "btrfs": "naru.store.drivers.btrfs:Btrfs",
     "fuse-overlayfs": "naru.store.drivers.fuse_overlayfs:FuseOverlayfs",
     "overlay": "naru.store.drivers.overlay:Overlay",
     "overlay2": "naru.store.drivers.overlay2:Overlay2",
     "vfs": "naru.store.drivers.vfs:Vfs",
 }
-PRIORITY: tuple[str, ...] = ("overlay2", "fuse-overlayfs", "vfs")
+PRIORITY: tuple[str, ...] = ("overlay2", "fuse-overlayfs", "btrfs", "vfs")
 """What the automatic choice tries; a driver that is not in it must be asked for."""
 
 

@@ -49,6 +49,15 @@ class TreeDiff:
     def write(self, out: BinaryIO) -> None:
         write_items(self._items(), out)
 
+    def usage(self) -> Usage:
+        """Space and inodes of what is new or changed."""
+        used, seen = 0, set[int]()
+        for _, _, _, status in self._walk("", self._new, self._old, parents=False):
+            if status is not None and status.st_ino not in seen:
+                seen.add(status.st_ino)
+                used += status.st_blocks * 512
+        return Usage(used, len(seen))
+
     def _items(self) -> Iterator[Item]:
         # With the directories above each change: unpacking one touches their times.
         for name, kind, path, status in self._walk("", self._new, self._old, parents=True):

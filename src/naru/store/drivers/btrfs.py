@@ -1,0 +1,112 @@
+"""btrfs: a layer is a subvolume, its child a snapshot: whole trees that share what is the same.
+
+A write is redirected to new blocks, so nothing is ever copied up, and a layer is deleted at once
+however large it is. `<id>/diff` is the subvolume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, ClassVar
+
+from naru.kernel import btrfs
+from naru.kernel.mounts import Mount
+from naru.spec.errors import InvalidParameter, Unsupported
+from naru.store.diff import TreeDiff
+from naru.store.driver import Change, Usage
+from naru.store.drivers.homes import Homes, make_directory
+from naru.store.drivers.probe import filesystem_type, filesystems
+from naru.store.extract import extract
+from naru.store.sizes import parse_size
+from naru.store.whiteouts import DeleteWhiteouts
+
+_REMOVING = ".removing"
+
+
+class Btrfs:
+    name: ClassVar[str] = "btrfs"
+
+    def __init__(self, root: Path, options: Mapping[str, str]) -> None:
+        self._least = _least_size(options)
+        root.mkdir(mode=0o710, parents=True, exist_ok=True)
+        if (kind := filesystem_type(root)) != "btrfs":
+            listed = "is" if "btrfs" in filesystems() else "is not"
+            raise Unsupported(
+                "driver not supported: btrfs: prerequisites for driver not satisfied (wrong"
+                f" filesystem?): {root} is on {kind}; 'btrfs' {listed} in /proc/filesystems"
+            )
+        self._homes = Homes(root, self.name)
+        self._counting = False
+
+    def create(
+        self, layer: str, parent: str | None, *, writable: bool, size: int | None = None
+    ) -> None:
+        if size and size < self._least:
+            raise InvalidParameter(
+                f"storage-opt size: {size} is less than btrfs.min_space ({self._least})"
+            )
+        home = self._homes.make(layer, writable=writable, size=None)
+        make_directory(home / "merged", 0o700)
+        if parent:
+            (home / "parent").write_text(parent)
+            btrfs.snapshot(self._homes[parent] / "diff", home / "diff")
+        else:
+            btrfs.create_subvolume(home / "diff")
+            (home / "diff").chmod(0o755)
+        if size:
+            if not self._counting:
+                btrfs.enable_quota(self._homes.root)
+                self._counting = True
+            btrfs.limit_subvolume(home / "diff", size)
+
+    def remove(self, layer: str) -> None:
+        # Named so by a removal that was interrupted.
+        btrfs.delete_subvolume(self._homes.root / (layer + _REMOVING) / "diff")
+        btrfs.delete_subvolume(self._homes[layer] / "diff")
+        self._homes.remove(layer)
+
+    def mounts(self, layer: str, target: Path, *, read_only: bool = False) -> Sequence[Mount]:
+        options = ["bind", "rprivate", *(["ro"] if read_only else [])]
+        return [Mount("", str(self._homes[layer] / "diff"), target, options)]
+
+    def apply(self, layer: str, diff: BinaryIO) -> int:
+        return extract(diff, self._homes[layer] / "diff", whiteouts=DeleteWhiteouts())
+
+    def diff(self, layer: str, out: BinaryIO) -> None:
+        self._compared(layer).write(out)
+
+    def changes(self, layer: str) -> Iterator[Change]:
+        return self._compared(layer).changes()
+
+    def usage(self, layer: str) -> Usage:
+        """What was written since the snapshot: the rest is its parent's."""
+        return self._compared(layer).usage()
+
+    def status(self) -> Sequence[tuple[str, str]]:
+        return [("Btrfs", ""), ("Backing Filesystem", "btrfs")]
+
+    def data(self, layer: str, target: Path) -> dict[str, str]:
+        return {}
+
+    def layers(self) -> Iterator[str]:
+        return self._homes.layers()
+
+    def _compared(self, layer: str) -> TreeDiff:
+        home = self._homes[layer]
+        try:
+            parent = (home / "parent").read_text()
+        except FileNotFoundError:
+            return TreeDiff(home / "diff", None)
+        return TreeDiff(home / "diff", self._homes[parent] / "diff")
+
+
+def _least_size(options: Mapping[str, str]) -> int:
+    least = 0
+    for name, value in options.items():
+        if name != "btrfs.min_space":
+            raise InvalidParameter(f"btrfs: unknown option {name}")
+        least = parse_size(value, name)
+        if least <= 0:
+            raise InvalidParameter("btrfs: min_space must be greater than 0")
+    return least
