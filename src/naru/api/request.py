@@ -44,10 +44,14 @@ class HttpRequest:
         self.headers = headers
         self.hijacked: RawConnection | None = None
         self._body = body
+        self._read: bytes | None = None
         self._take_over = take_over
         self._watch = watch
 
     async def body(self) -> bytes:
+        """Read once and kept: a handler may look at it in more than one way."""
+        if self._read is not None:
+            return self._read
         pieces: list[bytes] = []
         size = 0
         while piece := await self._body.read():
@@ -55,7 +59,8 @@ class HttpRequest:
             if size > BODY_LIMIT:
                 raise InvalidParameter(f"request body too large: more than {BODY_LIMIT} bytes")
             pieces.append(piece)
-        return b"".join(pieces)
+        self._read = b"".join(pieces)
+        return self._read
 
     async def json(self, shape: type[T]) -> T:
         return jsonread.decode((await self.body()).strip() or b"{}", shape)
@@ -71,7 +76,6 @@ class HttpRequest:
         """
         while await self._body.read():
             pass
-        lines = []
         upgrade = self.headers.get("upgrade")
         if upgrade is not None:
             lines = ["HTTP/1.1 101 UPGRADED", "Connection: Upgrade", f"Upgrade: {upgrade}"]

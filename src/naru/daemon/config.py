@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from naru.daemon import endpoints, flags
 from naru.daemon.flags import UsageError
 from naru.daemon.option_types import AddressPool, RuntimeChoice, go_text
@@ -27,8 +29,7 @@ class ConfigError(Exception):
     """The configuration is not acceptable; the text is shown as it is."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(msgspec.Struct, frozen=True, kw_only=True):
     program: Program
     bip: str
     bridge: str  # "" for our own default bridge, "none" for no default bridge
@@ -143,12 +144,7 @@ def reload(config: Config, given: Given) -> Config:
     """The configuration with what the file now says of reloadable options; the rest stays."""
     fresh = load(config.program, given)
     reloadable = {option.field for option in OPTIONS if option.reloadable}
-    unchanged = {
-        name: getattr(config, name)
-        for name in Config.__dataclass_fields__
-        if name not in reloadable
-    }
-    return Config(**{**{name: getattr(fresh, name) for name in reloadable}, **unchanged})
+    return msgspec.structs.replace(config, **{name: getattr(fresh, name) for name in reloadable})
 
 
 def check_hosts(config: Config) -> None:

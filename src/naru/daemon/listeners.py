@@ -160,7 +160,7 @@ def _warn_of_plain_tcp(endpoint: TcpEndpoint) -> None:
     )
     if not endpoint.loopback:
         log.warning(
-            "[SECURITY] API is accessible on %s without encryption and authentication, from other"
+            "WARNING: API is accessible on %s without encryption and authentication, from other"
             " machines too. Use --tlsverify with --tlscacert, --tlscert and --tlskey, or an ssh"
             " tunnel.",
             endpoint,

@@ -240,6 +240,16 @@ async def test_a_body_beyond_the_limit_is_refused_and_the_answer_arrives(edge: E
     await client.close()
 
 
+async def test_a_body_may_be_read_twice(edge: Edge) -> None:
+    async def handler(request: Request) -> Answer:
+        return Response([await request.json(dict[str, int]), len(await request.body())])
+
+    edge.route("POST", "/thing", handler)
+    client = await edge.connect()
+    await client.send(b'POST /thing HTTP/1.1\r\nHost: d\r\nContent-Length: 7\r\n\r\n{"a":1}')
+    assert json.loads((await client.answer())[2]) == [{"a": 1}, 7]
+
+
 async def test_a_malformed_body_is_the_clients_fault(edge: Edge) -> None:
     edge.route("POST", "/thing", take_body)
     client = await edge.connect()

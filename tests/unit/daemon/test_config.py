@@ -33,7 +33,7 @@ def loaded(
 
 
 def test_the_table_and_the_config_have_the_same_fields() -> None:
-    fields = set(Config.__dataclass_fields__) - {"program", "tmp_dir"}
+    fields = set(Config.__struct_fields__) - {"program", "tmp_dir"}
     assert {option.field for option in OPTIONS} == fields
     flags = [option.flag for option in OPTIONS] + [option.flag for option in REFUSED]
     assert len(flags) == len(set(flags))

@@ -112,7 +112,7 @@ def test_plain_tcp_warns(
 ) -> None:
     bind(f"tcp://{host}:0")
     assert "without --tlsverify is insecure" in caplog.text
-    assert ("[SECURITY]" in caplog.text) is loud
+    assert ("WARNING: API is accessible" in caplog.text) is loud
 
 
 def test_tls_needs_its_files(bind: Bind) -> None:
