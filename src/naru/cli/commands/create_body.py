@@ -1,0 +1,379 @@
+"""The flags of `run` and `create`, and the body of POST /containers/create they make."""
+
+from __future__ import annotations
+
+from naru.cli.options import checks
+from naru.cli.options.mounts import mount, volume
+from naru.cli.options.networks import endpoints
+from naru.cli.options.ports import expose, publish
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from naru.cli.flags import Values
+
+FLAGS = """
+--add-host list = Add a host name to /etc/hosts (host:ip)
+--annotation map = Add an annotation for the OCI runtime
+-a --attach list = Attach to STDIN, STDOUT or STDERR
+--blkio-weight uint16 = Relative block IO weight, 10 to 1000, 0 for none
+--blkio-weight-device list = Relative block IO weight of a device
+--cap-add list = Add a Linux capability
+--cap-drop list = Drop a Linux capability
+--cgroup-parent string = Parent cgroup of the container
+--cgroupns string = Cgroup namespace (host, private)
+--cidfile string = Write the container ID to this file
+--cpu-period int = CFS period in microseconds
+--cpu-quota int = CFS quota in microseconds
+--cpu-rt-period int = Real-time period in microseconds
+--cpu-rt-runtime int = Real-time runtime in microseconds
+-c --cpu-shares int = Relative CPU weight
+--cpus decimal = Number of CPUs
+--cpuset-cpus string = CPUs to run on (0-3, 0,1)
+--cpuset-mems string = Memory nodes to use (0-3, 0,1)
+--device list = Add a host device
+--device-cgroup-rule list = Add a rule to the allowed devices
+--device-read-bps list = Limit the read rate of a device in bytes per second
+--device-read-iops list = Limit the read rate of a device in operations per second
+--device-write-bps list = Limit the write rate of a device in bytes per second
+--device-write-iops list = Limit the write rate of a device in operations per second
+--disable-content-trust bool:true = Skip image verification
+--dns list = Set a DNS server
+--dns-opt list = Set a DNS option
+--dns-option list = Set a DNS option
+--dns-search list = Set a DNS search domain
+--domainname string = NIS domain name
+--entrypoint string = Replace the image's entrypoint
+-e --env list = Set an environment variable
+--env-file list = Read environment variables from a file
+--expose list = Expose a port or a range of ports
+--gpus gpu-request = GPU devices to add
+--group-add list = Add a supplementary group
+--health-cmd string = Command that checks health
+--health-interval duration = Time between two checks
+--health-retries int = Failures in a row that mean unhealthy
+--health-start-interval duration = Time between checks while the container starts
+--health-start-period duration = Time the container may take to start
+--health-timeout duration = Longest time of one check
+-h --hostname string = Host name
+--init = Run an init that forwards signals and reaps processes
+-i --interactive = Keep STDIN open
+--ip string = IPv4 address
+--ip6 string = IPv6 address
+--ipc string = IPC mode
+--isolation string = Isolation technology
+--kernel-memory bytes = Obsolete, without effect
+-l --label list = Set a label
+--label-file list = Read labels from a file
+--link list = Add a link to another container
+--link-local-ip list = Link-local address
+--log-driver string = Logging driver
+--log-opt list = Option of the logging driver
+--mac-address string = MAC address
+-m --memory bytes = Memory limit
+--memory-reservation bytes = Soft memory limit
+--memory-swap bytes = Limit of memory plus swap, -1 for unlimited swap
+--memory-swappiness int:-1 = Swappiness, 0 to 100
+--mount mount = Attach a file system
+--name string = Name of the container
+--net network = Connect to a network
+--network network = Connect to a network
+--net-alias list = Add a network-scoped alias
+--network-alias list = Add a network-scoped alias
+--no-healthcheck = Disable the image's health check
+--oom-kill-disable = Disable the OOM killer
+--oom-score-adj int = OOM preference, -1000 to 1000
+--pid string = PID namespace
+--pids-limit int = Limit of processes, -1 for none
+--platform string = Platform of the image
+--privileged = Give the container all privileges
+-p --publish list = Publish a port to the host
+-P --publish-all = Publish all exposed ports
+--pull string:missing = Pull the image first (always, missing, never)
+-q --quiet = Suppress the pull's output
+--read-only = Mount the root file system read-only
+--restart string:no = Restart policy
+--rm = Remove the container when it exits
+--runtime string = OCI runtime
+--security-opt list = Security option
+--shm-size bytes = Size of /dev/shm
+--stop-signal string = Signal that stops the container
+--stop-timeout int = Seconds before a stop kills
+--storage-opt list = Option of the storage driver
+--sysctl map = Kernel parameter
+--tmpfs list = Mount a tmpfs
+-t --tty = Allocate a pseudo-terminal
+--ulimit ulimit = Resource limit
+-u --user string = User name or UID, and group (user[:group])
+--userns string = User namespace
+--uts string = UTS namespace
+-v --volume list = Bind a host path or a volume
+--volume-driver string = Volume driver
+--volumes-from list = Take the volumes of another container
+-w --workdir string = Working directory
+"""
+
+
+def body(values: Values, image: str, command: list[str]) -> dict[str, Any]:
+    """The JSON of POST /containers/create; ValueError with Docker's text."""
+    attach = {name.lower() for name in values["attach"]}
+    stdin = values["interactive"]
+    if not attach:
+        attach = {"stdout", "stderr"} | ({"stdin"} if stdin else set())
+    exposed, bindings = publish(values["publish"])
+    exposed = {**exposed, **expose(values["expose"])}
+    binds: list[str] = []
+    volumes: dict[str, dict[str, str]] = {}
+    for text in values["volume"]:
+        bind, anonymous = volume(text)
+        if bind:
+            binds.append(bind)
+        else:
+            volumes[anonymous] = {}
+    labels = checks.key_values(
+        checks.read_lines(values["label-file"], what="label", inherit=False) + values["label"]
+    )
+    environment = checks.environments(
+        checks.read_lines(values["env-file"], what="variable", inherit=True) + values["env"]
+    )
+    values.values["network"] = values["network"] + values["net"]
+    values.values["network-alias"] = values["network-alias"] + values["net-alias"]
+    for flag, allowed in (("pid", "PID"), ("uts", "UTS"), ("userns", "USER"), ("cgroupns", "CGROUP")):
+        if not _valid_mode(flag, values[flag]):
+            raise ValueError(f"--{flag}: invalid {allowed} mode")
+    made: dict[str, Any] = {
+        "Hostname": values["hostname"],
+        "Domainname": values["domainname"],
+        "User": values["user"],
+        "AttachStdin": "stdin" in attach,
+        "AttachStdout": "stdout" in attach,
+        "AttachStderr": "stderr" in attach,
+    }
+    if exposed:
+        made["ExposedPorts"] = exposed
+    made |= {
+        "Tty": values["tty"],
+        "OpenStdin": stdin,
+        "StdinOnce": stdin and "stdin" in attach,
+        "Env": environment or None,
+        "Cmd": command or None,
+    }
+    health = _health(values)
+    if health:
+        made["Healthcheck"] = health
+    made |= {
+        "Image": image,
+        "Volumes": volumes,
+        "WorkingDir": values["workdir"],
+        "Entrypoint": [values["entrypoint"]] if "entrypoint" in values.given else None,
+        "OnBuild": None,
+        "Labels": labels,
+    }
+    if values["stop-signal"]:
+        made["StopSignal"] = values["stop-signal"]
+    if "stop-timeout" in values.given:
+        made["StopTimeout"] = values["stop-timeout"]
+    mode, networks = endpoints(values)
+    made["HostConfig"] = _host(values, binds, bindings, mode)
+    made["NetworkingConfig"] = {"EndpointsConfig": networks}
+    return made
+
+
+def _valid_mode(flag: str, value: str) -> bool:
+    if flag == "cgroupns":
+        return value in ("", "host", "private")
+    return value in ("", "host") or (
+        flag == "pid" and value.startswith("container:") and len(value) > 10
+    )
+
+
+def _health(values: Values) -> dict[str, Any]:
+    for name in ("interval", "timeout", "retries", "start-period", "start-interval"):
+        if values[f"health-{name}"] < 0:
+            raise ValueError(f"--health-{name} cannot be negative")
+    given = [
+        name
+        for name in values.given
+        if name.startswith("health-")
+    ]
+    if values["no-healthcheck"]:
+        if given:
+            raise ValueError("--no-healthcheck conflicts with --health-* options")
+        return {"Test": ["NONE"]}
+    if not given:
+        return {}
+    made: dict[str, Any] = {}
+    if values["health-cmd"]:
+        made["Test"] = ["CMD-SHELL", values["health-cmd"]]
+    for name, flag in (
+        ("Interval", "health-interval"),
+        ("Timeout", "health-timeout"),
+        ("StartPeriod", "health-start-period"),
+        ("StartInterval", "health-start-interval"),
+        ("Retries", "health-retries"),
+    ):
+        if values[flag]:
+            made[name] = values[flag]
+    return made
+
+
+def restart_policy(text: str) -> dict[str, Any]:
+    """`on-failure:3` -> {Name, MaximumRetryCount}."""
+    name, colon, count = text.partition(":")
+    if text and not name:
+        raise ValueError("invalid restart policy format: no policy provided before colon")
+    if colon and not count.lstrip("+-").isdigit():
+        raise ValueError("invalid restart policy format: maximum retry count must be an integer")
+    return {"Name": name, "MaximumRetryCount": int(count or 0)}
+
+
+def _security(options: list[str]) -> tuple[list[str] | None, dict[str, list[str]]]:
+    """(SecurityOpt with profiles read, what systempaths=unconfined sets)."""
+    kept: list[str] = []
+    paths: dict[str, list[str]] = {}
+    for text in options:
+        name, equals, value = text.partition("=")
+        if not equals:
+            name, colon, value = text.partition(":")
+            if not colon and text != "no-new-privileges":
+                raise ValueError(f'Invalid --security-opt: "{text}"')
+        if name == "systempaths" and value == "unconfined":
+            paths = {"MaskedPaths": [], "ReadonlyPaths": []}
+            continue
+        if name == "seccomp" and value not in ("unconfined", "builtin"):
+            from naru.cli.jsontext import dumps, loads
+
+            try:
+                with open(value, "rb") as file:
+                    profile = loads(file.read())
+            except FileNotFoundError:
+                raise ValueError(
+                    f"opening seccomp profile ({value}) failed: open {value}: "
+                    "no such file or directory"
+                ) from None
+            except OSError as error:
+                raise ValueError(f"opening seccomp profile ({value}) failed: {error}") from None
+            text = f"seccomp={dumps(profile)}"
+        kept.append(text)
+    return (kept if options else None), paths
+
+
+def _capabilities(names: list[str]) -> list[str] | None:
+    upper = (name.upper() for name in names)
+    return [n if n == "ALL" or n.startswith("CAP_") else f"CAP_{n}" for n in upper] or None
+
+
+def _host(
+    values: Values, binds: list[str], bindings: dict[str, list[dict[str, str]]], mode: str
+) -> dict[str, Any]:
+    if values["rm"] and values["restart"] not in ("no", ""):
+        raise ValueError("conflicting options: cannot specify both --restart and --rm")
+    swappiness = values["memory-swappiness"]
+    if swappiness != -1 and not 0 <= swappiness <= 100:
+        raise ValueError(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100")
+    for item in values["storage-opt"]:
+        if "=" not in item:
+            raise ValueError("invalid storage option")
+    security, paths = _security(values["security-opt"])
+    requests = [checks.gpu_request(values["gpus"])] if values["gpus"] else []
+    requests += [
+        {"Driver": "cdi", "Count": 0, "DeviceIDs": [text], "Capabilities": None, "Options": None}
+        for text in values["device"]
+        if checks.is_cdi(text)
+    ]
+    made: dict[str, Any] = {
+        "Binds": binds or None,
+        "ContainerIDFile": values["cidfile"],
+        "LogConfig": {
+            "Type": values["log-driver"],
+            "Config": checks.key_values(values["log-opt"]),
+        },
+        "NetworkMode": mode,
+        "PortBindings": bindings,
+        "RestartPolicy": restart_policy(values["restart"]),
+        "AutoRemove": values["rm"],
+        "VolumeDriver": values["volume-driver"],
+        "VolumesFrom": values["volumes-from"] or None,
+        "ConsoleSize": [0, 0],
+        "CapAdd": _capabilities(values["cap-add"]),
+        "CapDrop": _capabilities(values["cap-drop"]),
+        "CgroupnsMode": values["cgroupns"],
+        "Dns": values["dns"],
+        "DnsOptions": values["dns-opt"] + values["dns-option"],
+        "DnsSearch": values["dns-search"],
+        "ExtraHosts": [checks.extra_host(text) for text in values["add-host"]] or None,
+        "GroupAdd": values["group-add"] or None,
+        "IpcMode": values["ipc"],
+        "Cgroup": "",
+        "Links": values["link"] or None,
+        "OomScoreAdj": values["oom-score-adj"],
+        "PidMode": values["pid"],
+        "Privileged": values["privileged"],
+        "PublishAllPorts": values["publish-all"],
+        "ReadonlyRootfs": values["read-only"],
+        "SecurityOpt": security,
+        "UTSMode": values["uts"],
+        "UsernsMode": values["userns"],
+        "ShmSize": values["shm-size"],
+        "Isolation": values["isolation"],
+        **resources(values),
+        "BlkioWeightDevice": [checks.weight_device(text) for text in values["blkio-weight-device"]],
+        "BlkioDeviceReadBps": [checks.rate_bps(text) for text in values["device-read-bps"]],
+        "BlkioDeviceWriteBps": [checks.rate_bps(text) for text in values["device-write-bps"]],
+        "BlkioDeviceReadIOps": [checks.rate_iops(text) for text in values["device-read-iops"]],
+        "BlkioDeviceWriteIOps": [checks.rate_iops(text) for text in values["device-write-iops"]],
+        "CgroupParent": values["cgroup-parent"],
+        "Devices": [checks.device(text) for text in values["device"] if not checks.is_cdi(text)],
+        "DeviceCgroupRules": values["device-cgroup-rule"] or None,
+        "DeviceRequests": requests or None,
+        "MemorySwappiness": swappiness,
+        "OomKillDisable": values["oom-kill-disable"],
+        "Ulimits": sorted(
+            (checks.ulimit(text) for text in values["ulimit"]), key=lambda limit: str(limit["Name"])
+        ),
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+        "MaskedPaths": None,
+        "ReadonlyPaths": None,
+        **paths,
+    }
+    if values["annotation"]:
+        made["Annotations"] = checks.key_values(values["annotation"])
+    if values["storage-opt"]:
+        made["StorageOpt"] = checks.key_values(values["storage-opt"])
+    if values["tmpfs"]:
+        made["Tmpfs"] = {
+            path: options for path, _, options in (text.partition(":") for text in values["tmpfs"])
+        }
+    if values["sysctl"]:
+        made["Sysctls"] = checks.key_values(values["sysctl"])
+    if values["runtime"]:
+        made["Runtime"] = values["runtime"]
+    if "init" in values.given:
+        made["Init"] = values["init"]
+    mounts = [mount(text) for text in values["mount"]]
+    if mounts:
+        made["Mounts"] = mounts
+    return made
+
+
+def resources(values: Values) -> dict[str, Any]:
+    """The limits that `update` can change as well."""
+    return {
+        "CpuShares": values["cpu-shares"],
+        "Memory": values["memory"],
+        "NanoCpus": values["cpus"],
+        "BlkioWeight": values["blkio-weight"],
+        "CpuPeriod": values["cpu-period"],
+        "CpuQuota": values["cpu-quota"],
+        "CpuRealtimePeriod": values["cpu-rt-period"],
+        "CpuRealtimeRuntime": values["cpu-rt-runtime"],
+        "CpusetCpus": values["cpuset-cpus"],
+        "CpusetMems": values["cpuset-mems"],
+        "MemoryReservation": values["memory-reservation"],
+        "MemorySwap": values["memory-swap"],
+        "PidsLimit": values["pids-limit"],
+    }
