@@ -7,6 +7,9 @@ such controller is mounted as a v1 hierarchy of its own, beside the others.
 Several daemons may want this at once, and containers outlive them. So a marker file in /run says
 which mounts Naru made, every daemon that relies on one holds a shared lock on its marker, and the
 last one to leave undoes it, unless there are still groups in it.
+
+Where such a mount is not allowed, there is another way: runtimes run in a mount namespace in which
+the v2 mount is hidden. What the daemon mounts must reach that namespace: `share` sees to it.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from naru.kernel.syscalls import checked, libc
 
 MARKERS = Path("/run/naru-cgroups")
 
-_MNT_DETACH = 2
+_MS_BIND, _MS_SHARED = 0x1000, 0x100000
 
 
 class HybridMounts:
@@ -35,7 +38,7 @@ class HybridMounts:
         self._held: dict[str, int] = {}  # controller -> the locked marker
 
     def prepare(self) -> list[str]:
-        """-> the controllers that could not be moved (then crun will not work as it is)."""
+        """-> the controllers that could not be moved: then the v2 mount must be hidden."""
         hierarchies = cgroups.detect()
         if hierarchies.mode is not cgroups.Mode.HYBRID:
             return []
@@ -85,7 +88,7 @@ class HybridMounts:
         target = self._root / controller
         if any(entry.is_dir() for entry in target.iterdir()):
             return  # a container, ours or another engine's, lives there
-        checked(libc.umount2(os.fsencode(target), _MNT_DETACH), "umount", str(target))
+        checked(libc.umount2(os.fsencode(target), 0), "umount", str(target))
         target.rmdir()
         (self._markers / controller).unlink(missing_ok=True)
 
@@ -114,3 +117,27 @@ def _mount_v1(target: Path, options: str) -> None:
         b"cgroup", os.fsencode(target), b"cgroup", ctypes.c_ulong(0), options.encode()
     )
     checked(result, f"mount -t cgroup -o {options}", str(target))
+
+
+def share(directory: Path) -> bool:
+    """Make mounts below `directory` propagate to other namespaces -> whether it had to be bind
+    mounted onto itself for that (which `umount` undoes)."""
+    path = os.fsencode(directory)
+    if _is_shared(directory):
+        return False
+    checked(libc.mount(path, path, None, ctypes.c_ulong(_MS_BIND), None), "bind", str(directory))
+    checked(libc.mount(None, path, None, ctypes.c_ulong(_MS_SHARED), None), "share", str(directory))
+    return True
+
+
+def _is_shared(directory: Path) -> bool:
+    """Whether the mount that holds `directory` is shared: the deepest, and the latest of those."""
+    deepest, shared = -1, False
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        target = Path(fields[4].encode().decode("unicode_escape"))
+        depth = len(target.parts)
+        if depth >= deepest and (target == directory or target in directory.parents):
+            options = fields[6 : fields.index("-")]
+            deepest, shared = depth, any(option.startswith("shared:") for option in options)
+    return shared

@@ -312,7 +312,8 @@ class OciRuntime:
         ]
 
     async def _finish(self, *arguments: str, stdin: bytes | None = None) -> process.Finished:
-        return await process.run([*self._command(), *arguments], env=_environment(), stdin=stdin)
+        argv = self._supervisor.entering([*self._command(), *arguments])
+        return await process.run(argv, env=_environment(), stdin=stdin)
 
     async def _run(self, *arguments: str, stdin: bytes | None = None) -> process.Finished:
         finished = await self._finish(*arguments, stdin=stdin)

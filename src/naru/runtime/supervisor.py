@@ -95,8 +95,12 @@ class Supervisor:
     """Set `on_exit` before `connect()`; it is called on the loop, never before the `spawn` of
     that container or exec has returned, and again after a restart until `acknowledge`."""
 
-    def __init__(self, exec_root: Path) -> None:
+    def __init__(self, exec_root: Path, *, hidden_mount: Path | None = None) -> None:
+        """`hidden_mount`: a mount that runtimes must not see (kernel/cgroup_hybrid says when)."""
         self._root = exec_root
+        hidden = None if hidden_mount is None else str(hidden_mount)
+        self._command = supervisor_main.command(str(exec_root.absolute()), hidden)
+        self._hides = hidden_mount is not None
         self._link: Link | None = None
         self._ready = asyncio.Event()
         self._closing = False
@@ -137,7 +141,7 @@ class Supervisor:
         hello = await link.request("hello")
         self.pid = hello.body["pid"]
         if hello.body["code"] != supervisor_main.code_identity():
-            await link.request("upgrade", argv=supervisor_main.command(str(self._root.absolute())))
+            await link.request("upgrade", argv=self._command)
         for kept in list(self._kept.values()):
             key = kept.supervised
             await link.request(
@@ -159,9 +163,7 @@ class Supervisor:
         for _ in range(_CONNECT_ATTEMPTS):
             with suppress(FileNotFoundError, ConnectionRefusedError):
                 return Link.open(self._root, on_exit=self._heard, on_lost=self._lost)
-            finished = await process.run(
-                supervisor_main.command(str(self._root.absolute())), env=_environment()
-            )
+            finished = await process.run(self._command, env=_environment())
             if finished.status not in (0, _ALREADY_RUNNING):
                 text = finished.output.decode(errors="replace").strip()
                 raise InternalError(f"the supervisor does not start: {text}")
@@ -198,6 +200,12 @@ class Supervisor:
             await self._ready.wait()
         assert self._link is not None
         return await self._link.request(op, **arguments)
+
+    def entering(self, argv: Sequence[str]) -> list[str]:
+        """`argv`, run where the supervisor runs runtimes: in its mount namespace if it has one."""
+        if not self._hides:
+            return list(argv)
+        return ["/usr/bin/nsenter", f"--mount=/proc/{self.pid}/ns/mnt", "--", *argv]
 
     # -- what it does -----------------------------------------------------------------------
 

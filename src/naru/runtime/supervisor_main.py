@@ -49,6 +49,9 @@ SO_SNDBUFFORCE = 32
 LIVE_PER_REPLY = 200
 UNKNOWN_STATUS = 255  # what Docker reports for an exit that nobody saw
 PR_SET_CHILD_SUBREAPER = 36
+CLONE_NEWNS = 0x20000
+MS_REC, MS_SLAVE = 0x4000, 0x80000
+MNT_DETACH = 2
 ASKED_TO_END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 # <linux/pidfd.h>: struct pidfd_info up to exit_code (64 bytes), since Linux 6.13; exit since 6.15.
@@ -632,13 +635,14 @@ def code_identity() -> list[str | int]:
     return [os.path.abspath(__file__), info.st_size, info.st_mtime_ns]
 
 
-def command(root: str) -> list[str]:
+def command(root: str, hidden_mount: str | None = None) -> list[str]:
     """How to run this program: imported, as a script would be compiled at each start, and the
     compiler's memory (1.4 MB) stays."""
     module = os.path.splitext(os.path.basename(__file__))[0]
     directory = os.path.dirname(os.path.abspath(__file__))
     start = f"import sys; sys.path.append({directory!r}); import {module}; {module}.main()"
-    return [sys.executable, "-I", "-S", "-c", start, root]
+    options = [] if hidden_mount is None else [hidden_mount]
+    return [sys.executable, "-I", "-S", "-c", start, root, *options]
 
 
 def execute(argv: list[str], state: Json) -> None:
@@ -652,9 +656,11 @@ def execute(argv: list[str], state: Json) -> None:
         os.close(memfd)
 
 
-def launch(root: str) -> None:
+def launch(root: str, hidden_mount: str | None) -> None:
     """Become the supervisor of `root`, or end with status 3 when there is one."""
     import ctypes  # only here: it costs more memory than all else
+
+    libc = ctypes.CDLL(None, use_errno=True)
 
     os.umask(0o077)
     for directory in ("pids", "exits", "console"):
@@ -681,20 +687,30 @@ def launch(root: str) -> None:
     log = os.open(os.path.join(root, "supervisor.log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for target, source in enumerate((null, null, log)):
         os.dup2(source, target)
-    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("prctl(PR_SET_CHILD_SUBREAPER) failed")
+    if hidden_mount is not None:
+        # In a mount namespace that follows the host's, so that what the daemon mounts is seen.
+        every = ctypes.c_ulong(MS_REC | MS_SLAVE)
+        if (
+            libc.unshare(CLONE_NEWNS) != 0
+            or libc.mount(b"none", b"/", None, every, None) != 0
+            or libc.umount2(hidden_mount.encode(), MNT_DETACH) != 0
+        ):
+            sys.exit(f"hiding {hidden_mount}: {os.strerror(ctypes.get_errno())}")
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     for fd in (lock, listener.fileno()):
         os.set_inheritable(fd, True)
-    execute(command(root), {"listener": listener.fileno(), "lock": lock})
+    execute(command(root, hidden_mount), {"listener": listener.fileno(), "lock": lock})
 
 
 def main() -> None:
     root = os.path.abspath(sys.argv[1])
+    hidden_mount = sys.argv[2] if len(sys.argv) > 2 else None
     handed_over = os.environ.pop(STATE, None)
     if handed_over is None:
-        launch(root)
+        launch(root, hidden_mount)
         return
     with open(int(handed_over)) as memfd:
         state = json.load(memfd)

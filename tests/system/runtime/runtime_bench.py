@@ -20,10 +20,17 @@ DEADLINE = 30.0
 class Bench:
     """One daemon's view: a supervisor client, a runtime, and the exits it hears of."""
 
-    def __init__(self, exec_root: Path, rootfs: Path, *, runtime: str = "crun") -> None:
+    def __init__(
+        self,
+        exec_root: Path,
+        rootfs: Path,
+        *,
+        runtime: str = "crun",
+        hidden_mount: Path | None = None,
+    ) -> None:
         self.exec_root = exec_root
         self.rootfs = rootfs
-        self.supervisor = Supervisor(exec_root)
+        self.supervisor = Supervisor(exec_root, hidden_mount=hidden_mount)
         self.supervisor.on_exit = self._heard
         self.exits: dict[tuple[str, str | None], list[Exit]] = {}
         self._changed = asyncio.Event()

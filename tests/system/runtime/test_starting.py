@@ -218,3 +218,17 @@ async def test_commands_leave_no_process(bench: Bench) -> None:
     assert finished == (4, b"a\nb\n")
     with pytest.raises(FileNotFoundError):
         await process.run(["/nonesuch"], env={})
+
+
+async def test_seccomp_holds_for_an_exec_too(bench: Bench) -> None:
+    profile = seccomp.default_profile(capabilities.DEFAULT)
+    _, stdio = await bench.run("c", "sleep", "1000", linux={"seccomp": profile})
+    script = "grep Seccomp: /proc/self/status; unshare -U true"
+    _, out = await bench.runtime.exec(
+        "c", "e", bench.process("sh", "-c", script), tty=False, stdin=False
+    )
+    assert (await read_all(out.stdout)).split() == [b"Seccomp:", b"2"]
+    assert b"Operation not permitted" in await read_all(out.stderr)
+    out.close()
+    await bench.runtime.kill("c", 9)
+    await bench.finish("c", stdio)
