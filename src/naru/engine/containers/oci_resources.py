@@ -20,7 +20,11 @@ _PTY_MAJOR = 136
 
 def resources(host: HostConfig, devices: HostDevices) -> dict[str, Any]:
     """Everything: limits and device rules."""
-    return {**limits(host, devices), "devices": _device_rules(host, devices.mapped)}
+    found = limits(host, devices)
+    if host.pids_limit is not None and host.pids_limit <= 0:
+        # A new group has no limit, and crun cannot write the -1 that says so.
+        del found["pids"]
+    return {**found, "devices": _device_rules(host, devices.mapped)}
 
 
 def limits(host: HostConfig, devices: HostDevices) -> dict[str, Any]:
