@@ -24,6 +24,7 @@ _LOOKUP = struct.Struct("=QQ4080s")
 _LIMIT_MAX_RFER = 1
 _LIMIT = struct.Struct("=QQQQQQ")
 _QUOTA_ENABLE = 1
+_NO_LIMIT = (1 << 64) - 1
 
 _ROOT_INODE = 256
 """The inode number of every subvolume's root directory."""
@@ -71,9 +72,10 @@ def enable_quota(path: Path) -> None:
         _ioctl(fd, _QUOTA_CTL, struct.pack("=QQ", _QUOTA_ENABLE, 0))
 
 
-def limit_subvolume(path: Path, size: int) -> None:
-    """At most `size` bytes referenced by the subvolume. Quota must be enabled."""
+def limit_subvolume(path: Path, size: int | None) -> None:
+    """At most `size` bytes referenced by the subvolume, None: no limit. Quota must be enabled."""
     number = subvolume_id(path)
+    size = _NO_LIMIT if size is None else size
     with _directory(path) as fd:
         _ioctl(fd, _QGROUP_LIMIT, _LIMIT.pack(number, _LIMIT_MAX_RFER, size, 0, 0, 0))
 

@@ -6,6 +6,7 @@ however large it is. `<id>/diff` is the subvolume.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, ClassVar
@@ -61,9 +62,13 @@ class Btrfs:
             btrfs.limit_subvolume(home / "diff", size)
 
     def remove(self, layer: str) -> None:
-        # Named so by a removal that was interrupted.
-        btrfs.delete_subvolume(self._homes.root / (layer + _REMOVING) / "diff")
-        btrfs.delete_subvolume(self._homes[layer] / "diff")
+        # The second is named so by a removal that was interrupted.
+        for home in (self._homes[layer], self._homes.root / (layer + _REMOVING)):
+            if btrfs.is_subvolume(home / "diff"):
+                with contextlib.suppress(OSError):  # where nothing is counted
+                    # A full subvolume does not even let go of those inside it.
+                    btrfs.limit_subvolume(home / "diff", None)
+                btrfs.delete_subvolume(home / "diff")
         self._homes.remove(layer)
 
     def mounts(self, layer: str, target: Path, *, read_only: bool = False) -> Sequence[Mount]:
