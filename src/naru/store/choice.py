@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 # Imported when chosen: each brings what only it needs.
 _DRIVERS: dict[str, str] = {
     "erofs": "naru.store.drivers.erofs:Erofs",
+    "aufs": "naru.store.drivers.aufs:Aufs",
     "btrfs": "naru.store.drivers.btrfs:Btrfs",
     "fuse-overlayfs": "naru.store.drivers.fuse_overlayfs:FuseOverlayfs",
     "overlay": "naru.store.drivers.overlay:Overlay",
