@@ -189,3 +189,30 @@ def number(path: Path) -> int | None:
     """A file of one number; None when it is absent, or says "max"."""
     words = _words(path)
     return int(words[0]) if words and words[0].lstrip("-").isdigit() else None
+
+
+class Driver(StrEnum):
+    """Who makes the groups: the runtime itself, or systemd at its request."""
+
+    CGROUPFS = "cgroupfs"
+    SYSTEMD = "systemd"
+
+
+def default_driver(hierarchies: Hierarchies) -> Driver:
+    """systemd's where it owns a v2 tree (its rule: one writer), else cgroupfs."""
+    systemd = Path("/run/systemd/system").is_dir() and hierarchies.mode is Mode.UNIFIED
+    return Driver.SYSTEMD if systemd else Driver.CGROUPFS
+
+
+def runtime_path(name: str, *, driver: Driver, parent: str = "") -> str:
+    """OCI `linux.cgroupsPath` of a container: a path below `/naru`, or for systemd
+    "SLICE:naru:NAME", which becomes the unit naru-NAME.scope. `ValueError` for a parent that is
+    no slice."""
+    if driver is Driver.SYSTEMD:
+        parent = parent or "system.slice"
+        if not parent.endswith(".slice"):
+            raise ValueError(
+                'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"'
+            )
+        return f"{parent}:naru:{name}"
+    return "/" + "/".join(part for part in (parent or "naru").split("/") if part) + f"/{name}"

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from naru.kernel import cgroups
 from naru.runtime import capabilities
 from naru.runtime.oci import OciRuntime
 from naru.runtime.seccomp_bpf import SeccompCache
@@ -27,6 +28,7 @@ class Bench:
         *,
         runtime: str = "crun",
         hidden_mount: Path | None = None,
+        driver: cgroups.Driver = cgroups.Driver.CGROUPFS,
     ) -> None:
         self.exec_root = exec_root
         self.rootfs = rootfs
@@ -41,7 +43,9 @@ class Bench:
             supervisor=self.supervisor,
             seccomp=SeccompCache(),
             warmth=CgroupWarmth.for_this_machine(),
+            systemd_cgroup=driver is cgroups.Driver.SYSTEMD,
         )
+        self.driver = driver
         self.cgroup = f"/naru-test-{os.getpid()}-{exec_root.parent.name}"
 
     def _heard(self, ended: Exit) -> None:
@@ -70,13 +74,17 @@ class Bench:
                 },
             ],
             "linux": {
-                "cgroupsPath": f"{self.cgroup}/{container_id}",
+                "cgroupsPath": self._cgroup_path(container_id),
                 "namespaces": [{"type": name} for name in ("pid", "ipc", "uts", "mount")],
                 "resources": {},
                 **extra.pop("linux", {}),
             },
             **extra,
         }
+
+    def _cgroup_path(self, container_id: str) -> str:
+        parent = "" if self.driver is cgroups.Driver.SYSTEMD else self.cgroup
+        return cgroups.runtime_path(container_id, driver=self.driver, parent=parent)
 
     def process(self, *args: str, tty: bool = False, cwd: str = "/") -> dict[str, Any]:
         granted = capabilities.effective([], [])
