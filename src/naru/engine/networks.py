@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -25,7 +25,7 @@ from naru.engine.networking.catalog import PREDEFINED, Catalog, Filters, filtere
 from naru.engine.networking.connections import Connections, Containers
 from naru.engine.networking.creation import NetworkCreate
 from naru.engine.networking.leases import AddressBook
-from naru.engine.networking.name_files import FileWriter, NameFiles
+from naru.engine.networking.name_files import FileWriter, NameFiles, refresh
 from naru.engine.networking.pruning import Pruning
 from naru.engine.networking.sandboxes import Sandboxes
 from naru.engine.networking.settings import NetworkSettings
@@ -64,8 +64,11 @@ class Networks:
         containers: Containers,
         tasks: Tasks,
         settings: NetworkSettings,
+        directory: Callable[[str], Path],
     ) -> None:
+        """`directory`: where a container's hosts and resolv.conf are, by its id."""
         self._records = records
+        self._directory = directory
         self._plane = plane
         self._containers = containers
         self._tasks = tasks
@@ -213,12 +216,16 @@ class Networks:
             await self._remove(self._catalog.find(ref))
 
     async def connect(self, ref: str, container: str, settings: EndpointSettings) -> None:
+        before = self.files(self._containers.find(container))
         events = await self._connections.connect(ref, container, settings)
         self._tell(events)
+        await self._refresh(container, before)
 
     async def disconnect(self, ref: str, container: str, *, force: bool) -> None:
+        before = self.files(self._containers.find(container))
         events = await self._connections.disconnect(ref, container, force=force)
         self._tell(events)
+        await self._refresh(container, before)
 
     async def prune(self, filters: Filters) -> list[str]:
         """`POST /networks/prune` -> the names of the networks that are gone."""
@@ -235,6 +242,15 @@ class Networks:
             [Event(type="network", action="prune", actor_id="", attributes={"reclaimed": "0"})]
         )
         return removed
+
+    async def _refresh(self, container: str, before: NameFiles) -> None:
+        """A container's own files follow its networks."""
+        record = self._containers.find(container)
+        if self._sandboxes.get(record.id) is None:
+            return
+        directory = self._directory(record.id)
+        if directory.is_dir():
+            await asyncio.to_thread(refresh, directory, before, self.files(record))
 
     async def _remove(self, record: NetworkRecord) -> None:
         if record.name in PREDEFINED:

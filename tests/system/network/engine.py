@@ -10,7 +10,6 @@ import asyncio
 import subprocess
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
@@ -21,9 +20,16 @@ from naru.engine.networking.settings import NetworkSettings
 from naru.engine.networks import Networks
 from naru.engine.tasks import Tasks
 from naru.kernel.syscalls import checked, libc
+from naru.network import namespaces
 from naru.network.backends import data_plane
 from naru.network.rtnetlink import RouteSocket, link_up
-from naru.spec.containers import ContainerConfig, ContainerRecord, ContainerState, HostConfig, Status
+from naru.spec.containers import (
+    ContainerConfig,
+    ContainerRecord,
+    ContainerState,
+    HostConfig,
+    Status,
+)
 from naru.spec.networks import EndpointSettings
 from naru.store.records import Records, put
 
@@ -38,7 +44,9 @@ class Host:
         self.tasks: Tasks
         self.containers: Containers
 
-    async def start(self, settings: NetworkSettings | None = None, *, iptables: bool = True) -> None:
+    async def start(
+        self, settings: NetworkSettings | None = None, *, iptables: bool = True
+    ) -> None:
         exec_root = self.root / "exec"
         exec_root.mkdir(exist_ok=True)
         self.records = await asyncio.to_thread(Records.open, self.root / "records.db")
@@ -51,6 +59,7 @@ class Host:
             containers=self.containers,
             tasks=self.tasks,
             settings=settings or NetworkSettings(bridge="naru-test0"),
+            directory=lambda container_id: self.root / "containers" / container_id,
         )
         await self.networks.start()
 
@@ -107,10 +116,17 @@ class Host:
         argv = ["nsenter", f"--net={path}", "timeout", "20", "busybox", "nc", "-l", "-p", str(port)]
         await asyncio.create_subprocess_exec(*argv, "-e", "echo", answer)
         async with asyncio.timeout(10):
-            while f":{port:04X} " not in await self.inside(record, "cat", "/proc/net/tcp6") and (
-                f":{port:04X} " not in await self.inside(record, "cat", "/proc/net/tcp")
-            ):
+            # The kernel announces no listener, so there is nothing else to wait for.
+            while not await self._listens(record, port):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+
+    async def _listens(self, record: ContainerRecord, port: int) -> bool:
+        sockets = await self.inside(record, "cat", "/proc/net/tcp", "/proc/net/tcp6")
+        return any(
+            line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
+            for line in sockets.splitlines()
+            if ":" in line
+        )
 
 
 async def command(*argv: str, timeout: float = 10) -> str:
@@ -132,9 +148,11 @@ def on_a_host_of_its_own(root: Path, work: Callable[[Host], Awaitable[None]]) ->
     failure: list[BaseException] = []
 
     async def main() -> None:
-        host = Host(root)
-        async with AsyncExitStack():
-            await work(host)
+        try:
+            await work(Host(root))
+        finally:
+            for path in (root / "exec" / "netns").iterdir():  # of a test that failed
+                namespaces.unname(path)
 
     def enter() -> None:
         try:

@@ -19,7 +19,9 @@ from tests.system.network.engine import Host, command, fetch, on_a_host_of_its_o
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
-def published(port: str, *, ip: str = "", container: str = "80/tcp") -> dict[str, list[PortBinding]]:
+def published(
+    port: str, *, ip: str = "", container: str = "80/tcp"
+) -> dict[str, list[PortBinding]]:
     return {container: [PortBinding(host_ip=ip, host_port=port)]}
 
 
@@ -198,6 +200,10 @@ def test_user_networks_resolve_names_and_are_apart(tmp_path: Path) -> None:
         assert "nameserver 127.0.0.11" in host.networks.files(web).resolv_conf
         with pytest.raises(Forbidden, match="has active endpoints"):
             await host.networks.remove("front")
+        directory = tmp_path / "containers" / web.id
+        directory.mkdir(parents=True)
+        (directory / "hosts").write_text(host.networks.files(web).hosts + "10.0.0.1\tmine\n")
+        (directory / "resolv.conf").write_text(host.networks.files(web).resolv_conf)
         await host.networks.connect("back", "web", EndpointSettings())
         joined = host.containers.find("web")
         assert joined.endpoints["back"].ip_address.startswith("172.19.")
@@ -205,7 +211,13 @@ def test_user_networks_resolve_names_and_are_apart(tmp_path: Path) -> None:
         assert joined.endpoints["back"].ip_address in output
         with pytest.raises(Forbidden, match="already exists in network back"):
             await host.networks.connect("back", "web", EndpointSettings())
+        hosts = (directory / "hosts").read_text()
+        assert "10.0.0.1\tmine" in hosts
+        assert joined.endpoints["back"].ip_address in hosts
         await host.networks.disconnect("back", "web", force=False)
+        hosts = (directory / "hosts").read_text()
+        assert "10.0.0.1\tmine" in hosts
+        assert joined.endpoints["back"].ip_address not in hosts
         with pytest.raises(InternalError, match="is not connected to"):
             await host.networks.disconnect("back", "web", force=False)
         for record in (web, client, alien):
@@ -234,7 +246,9 @@ def test_refusals(tmp_path: Path) -> None:
             )
         with pytest.raises(Forbidden, match="operation is not permitted on predefined"):
             await networks.create(NetworkCreate(name="bridge"))
-        with pytest.raises(Forbidden, match="bridge is a pre-defined network and cannot be removed"):
+        with pytest.raises(
+            Forbidden, match="bridge is a pre-defined network and cannot be removed"
+        ):
             await networks.remove("bridge")
         with pytest.raises(NotFound, match="network nope not found"):
             networks.inspect("nope")
@@ -290,6 +304,59 @@ def test_without_icc_containers_do_not_reach_one_another(tmp_path: Path) -> None
         assert await fetch(address, 80) == "served"
         for record in (web, other):
             await host.networks.detach(record.id)
+        await host.stop()
+
+    on_a_host_of_its_own(tmp_path, work)
+
+
+def test_a_network_with_ipv6(tmp_path: Path) -> None:
+    async def work(host: Host) -> None:
+        await host.start()
+        await host.networks.create(
+            NetworkCreate(
+                name="six",
+                enable_ipv6=True,
+                ipam=IPAM(config=[IPAMPool(subnet="fd00:77::/64")]),
+            )
+        )
+        web = await host.run(
+            await host.container("web", network_mode="six", port_bindings=published("8080"))
+        )
+        other = await host.run(await host.container("other", network_mode="six"))
+        endpoint = web.endpoints["six"]
+        assert endpoint.global_ipv6_address == "fd00:77::2"
+        assert endpoint.ipv6_gateway == "fd00:77::1"
+        assert host.networks.settings(web)["Ports"]["80/tcp"] == [
+            {"HostIp": "0.0.0.0", "HostPort": "8080"},
+            {"HostIp": "::", "HostPort": "8080"},
+        ]
+        await host.serve(web, 80, "by six")
+        assert await fetch("fd00:77::1", 8080) == "by six"
+        await host.serve(web, 80, "direct")
+        reached = await host.inside(other, "busybox", "nc", "-w", "2", "fd00:77::2", "80")
+        assert reached.strip() == "direct"
+        for record in (web, other):
+            await host.networks.detach(record.id)
+        await host.stop()
+
+    on_a_host_of_its_own(tmp_path, work)
+
+
+def test_an_internal_network_leads_nowhere(tmp_path: Path) -> None:
+    async def work(host: Host) -> None:
+        await host.start()
+        await host.networks.create(NetworkCreate(name="inner", internal=True))
+        web = await host.run(
+            await host.container("web", network_mode="inner", port_bindings=published("8080"))
+        )
+        assert web.endpoints["inner"].gateway == ""
+        assert "default" not in await host.inside(web, "ip", "route")
+        assert host.networks.settings(web)["Ports"] == {"80/tcp": None}
+        await host.networks.connect("bridge", "web", EndpointSettings())
+        assert "default via 172.17.0.1" in await host.inside(web, "ip", "route")
+        await host.networks.disconnect("bridge", "web", force=False)
+        assert "default" not in await host.inside(web, "ip", "route")
+        await host.networks.detach(web.id)
         await host.stop()
 
     on_a_host_of_its_own(tmp_path, work)

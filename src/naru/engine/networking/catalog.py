@@ -108,4 +108,4 @@ def _boolean(name: str, value: str) -> bool:
         return True
     if value in ("0", "false", "False", "FALSE", "f", "F"):
         return False
-    raise InvalidParameter(f"invalid value for filter '{name}': \"{value}\"")
+    raise InvalidParameter(f"invalid filter '{name}=[{value}]'")

@@ -5,7 +5,6 @@ The texts of refusals are Docker's.
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -23,7 +22,6 @@ from naru.spec.networks import IPAM, IPAMPool, NetworkRecord
 
 Network = IPv4Network | IPv6Network
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _NOT_YET = ("macvlan", "ipvlan")
 
 
@@ -53,14 +51,9 @@ class NetworkCreate(Api, frozen=True):
 def check(request: NetworkCreate) -> None:
     """What can be refused without looking at other networks."""
     if not request.name.strip():
-        raise InvalidParameter("invalid network name: name is empty")
+        raise InvalidParameter("invalid name: name is empty")
     if request.name in PREDEFINED or request.name == "default":
         raise Forbidden(f"operation is not permitted on predefined {request.name} network ")
-    if not _NAME.fullmatch(request.name):
-        raise InvalidParameter(
-            f"{request.name} includes invalid characters for a network name, only "
-            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed'
-        )
     driver = request.driver or "bridge"
     if driver in ("host", "null", "none"):
         name = "null" if driver == "none" else driver

@@ -96,6 +96,22 @@ class FileWriter:
         return [pool.gateway for pool in bridge.ipam.config] if bridge is not None else []
 
 
+def refresh(directory: Path, before: NameFiles, after: NameFiles) -> None:
+    """Bring a running container's files up to date; what the user wrote into them stays.
+
+    In place: the container sees the file itself, by a bind mount.
+    """
+    hosts, resolv_conf = directory / "hosts", directory / "resolv.conf"
+    old, new = before.hosts.splitlines(), after.hosts.splitlines()
+    present = _text(hosts).splitlines()
+    kept = [line for line in present if line not in old or line in new]
+    lines = kept + [line for line in new if line not in kept]
+    if lines != present:
+        hosts.write_text("\n".join(lines) + "\n")
+    if before.resolv_conf != after.resolv_conf and _text(resolv_conf) == before.resolv_conf:
+        resolv_conf.write_text(after.resolv_conf)
+
+
 def host_settings() -> ResolvConf:
     """The host's resolv.conf; behind systemd's stub, the servers that the stub asks."""
     found = files.parse_resolv_conf(_text(_RESOLV_CONF))
