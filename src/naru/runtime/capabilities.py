@@ -44,12 +44,14 @@ _EVERYTHING = "ALL"
 
 @cache
 def supported() -> tuple[str, ...]:
-    """The capabilities of the running kernel."""
+    """The capabilities of the running kernel that this process may pass on (its bounding set)."""
     try:
         last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+        status = Path("/proc/self/status").read_text()
     except OSError:
         return ALL
-    return ALL[: last + 1]
+    bounding = int(status.partition("CapBnd:")[2].split(maxsplit=1)[0], 16)
+    return tuple(name for bit, name in enumerate(ALL[: last + 1]) if bounding >> bit & 1)
 
 
 def effective(

@@ -11,6 +11,9 @@ from naru.spec.containers import HostConfig
 from naru.spec.errors import InvalidParameter
 
 _DEVICE_RULE = re.compile(r"([acb]) ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})")
+# The kernel's PID_MAX_LIMIT: runtimes differ in what they take for "no limit any more".
+_MOST_PIDS = 4 * 1024 * 1024
+
 _PERIOD = 100_000  # µs, the kernel's default, of which NanoCpus is a share
 
 # null, zero, full, random, urandom, tty, console and the multiplexer of the container's own ptys
@@ -22,8 +25,7 @@ def resources(host: HostConfig, devices: HostDevices) -> dict[str, Any]:
     """Everything: limits and device rules."""
     found = limits(host, devices)
     if host.pids_limit is not None and host.pids_limit <= 0:
-        # A new group has no limit, and crun cannot write the -1 that says so.
-        del found["pids"]
+        del found["pids"]  # a new group has no limit
     return {**found, "devices": _device_rules(host, devices.mapped)}
 
 
@@ -35,7 +37,7 @@ def limits(host: HostConfig, devices: HostDevices) -> dict[str, Any]:
     if cpu := _cpu(host):
         found["cpu"] = cpu
     if host.pids_limit is not None:
-        found["pids"] = {"limit": host.pids_limit if host.pids_limit > 0 else -1}
+        found["pids"] = {"limit": host.pids_limit if host.pids_limit > 0 else _MOST_PIDS}
     if block_io := _block_io(host, devices):
         found["blockIO"] = block_io
     return found

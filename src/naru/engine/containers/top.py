@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from dataclasses import dataclass
 
 from naru.engine.containers import transitions
@@ -14,6 +15,8 @@ from naru.kernel import process
 from naru.spec.errors import InternalError, InvalidParameter
 
 DEFAULT_ARGUMENTS = "-ef"
+
+_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 # docker's own check: `ps -o pid=` would rename the column that we look for.
 _RENAMED_COLUMN = re.compile(r"\s+(\S*)\s*=\s*(PID\S*)")
@@ -45,7 +48,11 @@ class TopProcesses:
         return top
 
     async def _ps(self, arguments: str, pids: set[int]) -> Top:
-        finished = await process.run(["ps", *shlex.split(arguments)], env={"PATH": "/usr/bin:/bin"})
+        program = shutil.which("ps", path=_PATH)
+        if program is None:
+            raise InternalError('ps: exec: "ps": executable file not found in $PATH')
+        argv = [program, *shlex.split(arguments)]
+        finished = await process.run(argv, env={"PATH": _PATH})
         if finished.status != 0:
             text = finished.output.decode(errors="replace").strip()
             raise InternalError(f"ps: {text}")
