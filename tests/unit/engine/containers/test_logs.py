@@ -379,8 +379,9 @@ def test_kill_9_at_any_moment_loses_nothing_and_repeats_nothing(
     files = sorted(
         tmp_path.glob("log*"), key=lambda path: -int(path.suffix[1:]) if path.suffix else 1
     )
-    got = b""
-    for path in files:
-        for line in path.read_bytes().splitlines():
-            got += msgspec.json.decode(line, type=Entry).log.encode()
-    assert got.split(b"\n") == [*lines, b"the end"]
+    entries = [
+        msgspec.json.decode(line, type=Entry).log.encode()
+        for path in files
+        for line in path.read_bytes().splitlines()
+    ]
+    assert b"".join(entries).split(b"\n") == [*lines, b"the end"]
