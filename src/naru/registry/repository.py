@@ -56,7 +56,9 @@ class Repository:
         *,
         push: bool = False,
         mount_from: Sequence[str] = (),
+        scopes: tuple[str, ...] | None = None,
     ) -> None:
+        """`mount_from`: paths to be read too. `scopes`: what to ask for instead of all that."""
         self.reference = reference
         self.path = reference.path
         self._transport = transport
@@ -64,9 +66,9 @@ class Repository:
         self._endpoints = transport.resolver.endpoints(reference.domain, push=push)
         self._authorizers: dict[str, Authorizer] = {}
         actions = "pull,push" if push else "pull"
-        scopes = [f"repository:{self.path}:{actions}"]
-        scopes += [f"repository:{path}:pull" for path in mount_from]
-        self._scopes = tuple(scopes)
+        asked = [f"repository:{self.path}:{actions}"]
+        asked += [f"repository:{path}:pull" for path in mount_from]
+        self._scopes = tuple(asked) if scopes is None else scopes
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -232,6 +234,12 @@ class Repository:
             return await self._everywhere(ping)
         except Refused as error:
             raise other_error(error) from error
+
+    @property
+    def identity_token(self) -> str:
+        """The refresh token that the realm gave; "" for none."""
+        tokens = (authorizer.identity_token for authorizer in self._authorizers.values())
+        return next((token for token in tokens if token), "")
 
     @contextlib.asynccontextmanager
     async def request(

@@ -46,5 +46,6 @@ class BlobRecord(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     media_type: str = ""
     diff_id: str = ""  # of a layer: the digest of its tar
+    plain_size: int = 0  # of a layer: the bytes of its tar; 0 is "not known"
     created: int = 0  # ns since the epoch
     repositories: list[str] = []  # where a registry is known to have it: mounts on push

@@ -27,25 +27,27 @@ class KeptLayer(NamedTuple):
 
     diff_id: str
     blob: str
+    plain_size: int
 
     def record(self, blobs: BlobStore) -> BlobRecord:
         return BlobRecord(
             id=self.blob, size=blobs.size(self.blob), media_type=DOCKER_LAYER_GZIP,
-            diff_id=self.diff_id, created=time.time_ns(),
+            diff_id=self.diff_id, plain_size=self.plain_size, created=time.time_ns(),
         )  # fmt: skip
 
 
 def keep(blobs: BlobStore, pieces: Iterable[bytes | memoryview], lease: Lease) -> KeptLayer:
     """Deflate a plain tar into the blob store. Blocks: for worker threads."""
     plain = hashlib.sha256()
+    size = 0
     with blobs.ingest() as ingest:
         deflated = GzipWriter(ingest)
         for piece in pieces:
             plain.update(piece)
-            deflated.write(piece)
+            size += deflated.write(piece)
         deflated.close()
         lease.add(ingest.digest)
-        return KeptLayer("sha256:" + plain.hexdigest(), ingest.commit())
+        return KeptLayer("sha256:" + plain.hexdigest(), ingest.commit(), size)
 
 
 async def unpack(

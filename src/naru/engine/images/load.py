@@ -278,7 +278,7 @@ def _receive_file(
             for each in whole():
                 ingest.write(each)
             lease.add(ingest.digest)
-            received.layers[name] = KeptLayer("", ingest.commit())
+            received.layers[name] = KeptLayer("", ingest.commit(), 0)
     return None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import BinaryIO, NamedTuple, cast
 
 from naru.engine.images import downloads as states
@@ -116,16 +116,15 @@ class Puller:
             known = self._library.records.tags.get(str(names[0]))
             same = known is not None and known.image_id == found.manifest.config.digest
             async with self._library.used_or_swept() as held:
-                await _Layers(self._library, self._downloads, repository, report, held).get(
-                    found.manifest.layers, parsed.rootfs.diff_ids
-                )
+                layers = _Layers(self._library, self._downloads, repository, report, held)
+                await layers.get(found.manifest.layers, parsed.rootfs.diff_ids)
                 await self._library.add(
                     config,
                     names=names,
                     manifest=found.image.data,
                     index=found.top.data if found.top is not found.image else None,
                     layers=found.manifest.layers,
-                    blobs=_blob_records(found.manifest, parsed, reference.name),
+                    blobs=_blob_records(found.manifest, parsed, reference.name, layers.sizes),
                     said=[events.of_reference("pull", reference, parsed.config.labels)],
                 )
         report.emit(progress.status(f"Digest: {found.top.digest}"))
@@ -183,6 +182,7 @@ class _Layers:
         self._repository = repository
         self._report = report
         self._held = held
+        self.sizes: dict[str, int] = {}  # of the plain tars, by the blob's digest
 
     async def get(self, descriptors: Sequence[Descriptor], diff_ids: Sequence[str]) -> None:
         known = self._take_known(diff_ids)
@@ -256,8 +256,9 @@ class _Layers:
 
         counted = _Counted(source, lambda n: loop.call_soon_threadsafe(passed, n))
         try:
-            tar = cast(BinaryIO, Inflated(counted))
-            record = await layers.register(parent, diff_id, tar)
+            tar = _Counted(Inflated(counted), lambda _: None)
+            record = await layers.register(parent, diff_id, cast(BinaryIO, tar))
+            self.sizes[descriptor.digest] = tar.count
         except NaruError:
             if transfer is not None and (reason := transfer.failure()) is not None:
                 raise reason from None
@@ -269,18 +270,20 @@ class _Layers:
 
 
 class _Counted:
-    def __init__(self, source: BinaryIO | GrowingReader, told: Callable[[int], object]) -> None:
+    def __init__(
+        self, source: BinaryIO | GrowingReader | Inflated, told: Callable[[int], object]
+    ) -> None:
         self._source = source
         self._told = told
-        self._count = 0
+        self.count = 0
         self._next = 0
 
     def read(self, size: int = -1, /) -> bytes:
         piece = self._source.read(size)
-        self._count += len(piece)
-        if self._count >= self._next or not piece:
-            self._next = self._count + (1 << 20)
-            self._told(self._count)
+        self.count += len(piece)
+        if self.count >= self._next or not piece:
+            self._next = self.count + (1 << 20)
+            self._told(self.count)
         return piece
 
 
@@ -303,12 +306,14 @@ def _checked(config: bytes, manifest: Manifest) -> ImageConfig:
     return parsed
 
 
-def _blob_records(manifest: Manifest, config: ImageConfig, repository: str) -> list[BlobRecord]:
+def _blob_records(
+    manifest: Manifest, config: ImageConfig, repository: str, sizes: Mapping[str, int]
+) -> list[BlobRecord]:
     now = time.time_ns()
     return [
         BlobRecord(
             id=layer.digest, size=layer.size, media_type=layer.media_type, diff_id=diff_id,
-            created=now, repositories=[repository],
+            plain_size=sizes.get(layer.digest, 0), created=now, repositories=[repository],
         )
         for layer, diff_id in zip(manifest.layers, config.rootfs.diff_ids, strict=True)
     ]  # fmt: skip

@@ -59,7 +59,7 @@ class Saver:
                     if blob is None:
                         raise InternalError(f"the tar of layer {diff_id} was not kept")
                     lease.add(blob.id)
-                    layers[diff_id] = _Layer(diff_id, blob.id, 0)
+                    layers[diff_id] = _Layer(diff_id, blob.id, blob.plain_size)
             async for piece in outbound(lambda out: self._write(out, chosen, layers)):
                 yield piece
         said = [events.of_image("save", image) for image, _ in chosen.values()]
@@ -143,8 +143,8 @@ class Saver:
         writer.close()
 
     def _write_layer(self, out: BinaryIO, writer: TarWriter, layer: _Layer) -> _Layer:
-        """The size goes in front of the data, so a layer is inflated twice: once to measure it."""
-        size = self._measure(layer)
+        """The size goes in front of the data: where it is not known, inflate once to measure."""
+        size = layer.size or self._measure(layer)
         out.write(writer.header(Entry(_path(layer.diff_id), size=size)))
         with self._library.blobs.open(layer.blob) as source:
             plain = Inflated(source)

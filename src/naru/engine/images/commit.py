@@ -1,0 +1,220 @@
+"""`docker commit`: a container's changes become a layer over its image."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, BinaryIO, Protocol, cast
+
+import msgspec
+
+from naru.engine.images import configs
+from naru.engine.images.changes import apply_changes
+from naru.engine.images.layer_intake import KeptLayer, unpack
+from naru.engine.images.library import Library
+from naru.spec import oci
+from naru.spec.containers import ContainerConfig, ContainerRecord
+from naru.spec.errors import Conflict
+from naru.spec.events import Event
+from naru.spec.images import ImageRecord
+from naru.spec.oci import Platform
+from naru.spec.reference import Reference
+from naru.store.blobs import Ingest, Lease
+from naru.store.compression import GzipWriter
+
+EMPTY_LAYER = "sha256:" + hashlib.sha256(bytes(1024)).hexdigest()
+"""The digest of a tar without members: a commit without changes adds no layer."""
+
+
+class Containers(Protocol):
+    def find(self, ref: str) -> ContainerRecord: ...
+
+
+class Pauses(Protocol):
+    async def pause(self, ref: str) -> None: ...
+
+    async def unpause(self, ref: str) -> None: ...
+
+
+class Committer:
+    def __init__(
+        self, *, library: Library, containers: Containers, pauses: Pauses, version: str
+    ) -> None:
+        """`version` is what images name as `docker_version`."""
+        self._library = library
+        self._containers = containers
+        self._pauses = pauses
+        self._version = version
+
+    async def commit(
+        self,
+        ref: str,
+        *,
+        name: Reference | None = None,
+        config: ContainerConfig | None = None,
+        changes: Sequence[str] = (),
+        author: str = "",
+        comment: str = "",
+        pause: bool = True,
+    ) -> ImageRecord:
+        """`config` None is the container's own; `pause` holds a running container still."""
+        container = self._containers.find(ref)
+        if container.state.status in ("removing", "dead"):
+            raise Conflict(
+                f"You cannot commit container {container.id} which is"
+                f" {'Dead' if container.state.status == 'dead' else 'being removed'}"
+            )
+        wanted = apply_changes(config or container.config, changes)
+        if config is not None:
+            wanted = merged(wanted, container.config)
+        library = self._library
+        with library.blobs.lease() as lease:
+            async with library.used_or_swept() as held:
+                if container.chain_id:
+                    library.layers.acquire(container.chain_id)
+                    held.callback(library.layers.release, container.chain_id)
+                async with self._still(container, pause):
+                    layer = await self._diff(container, lease)
+                return await self._add(
+                    container, wanted, layer, held, name=name, author=author, comment=comment
+                )
+
+    @contextlib.asynccontextmanager
+    async def _still(self, container: ContainerRecord, pause: bool) -> AsyncIterator[None]:
+        """Paused from here to the end of the diff, where it runs and was not paused before."""
+        if not pause or container.state.status != "running":
+            yield
+            return
+        await self._pauses.pause(container.id)
+        try:
+            yield
+        finally:
+            await self._pauses.unpause(container.id)
+
+    async def _diff(self, container: ContainerRecord, lease: Lease) -> KeptLayer:
+        with self._library.blobs.ingest() as ingest:
+            out = _Deflating(ingest)
+            await self._library.layers.diff(container.id, cast(BinaryIO, out))
+            return await _finish(out, ingest, lease)
+
+    async def _add(
+        self,
+        container: ContainerRecord,
+        wanted: ContainerConfig,
+        layer: KeptLayer,
+        held: contextlib.AsyncExitStack,
+        *,
+        name: Reference | None,
+        author: str,
+        comment: str,
+    ) -> ImageRecord:
+        library = self._library
+        created = time.time_ns()
+        diff_ids, history, platform = self._base(container)
+        empty = layer.diff_id == EMPTY_LAYER
+        if not empty:
+            parent = container.chain_id or None
+            await unpack(library, held, parent, layer.diff_id, layer.blob)
+            diff_ids = [*diff_ids, layer.diff_id]
+        command = container.config.cmd
+        history = [*history, configs.history_entry(
+            created=created,
+            created_by=" ".join(command) if isinstance(command, list) else command or "",
+            author=author, comment=comment, empty=empty,
+        )]  # fmt: skip
+        document = configs.image_config(
+            platform=platform,
+            config=wanted,
+            created=created,
+            diff_ids=diff_ids,
+            history=history,
+            author=author,
+            comment=comment,
+            container=container.id,
+            container_image=container.config,
+            version=self._version,
+        )
+        names = [name.tagged()] if name else []
+        attributes = {
+            **container.config.labels,
+            "comment": comment,
+            "image": container.config.image,
+            "imageID": oci.digest_of(document),
+            "imageRef": names[0].familiar if names else "",
+            "name": container.name,
+        }
+        return await library.add(
+            document,
+            names=names,
+            blobs=[] if empty else [layer.record(library.blobs)],
+            parent=container.image_id,
+            said=[Event(type="container", action="commit", actor_id=container.id,
+                        attributes=attributes)],
+        )  # fmt: skip
+
+    def _base(self, container: ContainerRecord) -> tuple[list[str], list[dict[str, Any]], Platform]:
+        """What the container's image is made of; its record may be gone, its layers are not."""
+        library = self._library
+        if (image := library.records.images.get(container.image_id)) is not None:
+            document = msgspec.json.decode(library.blobs.read(image.id))
+            platform = Platform(image.architecture, image.os, variant=image.variant)
+            return list(image.diff_ids), list(document.get("history") or []), platform
+        diff_ids: list[str] = []
+        chain: str | None = container.chain_id or None
+        while chain is not None and (layer := library.layers.get(chain)) is not None:
+            diff_ids.insert(0, layer.diff_id)
+            chain = layer.parent
+        return diff_ids, [], oci.host_platform()
+
+
+class _Deflating:
+    """Takes a plain tar, keeps it deflated, and knows its digest."""
+
+    def __init__(self, ingest: Ingest) -> None:
+        self._plain = hashlib.sha256()
+        self._gzip = GzipWriter(ingest)
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        self._plain.update(data)
+        self.size += self._gzip.write(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._gzip.close()
+
+    @property
+    def digest(self) -> str:
+        return "sha256:" + self._plain.hexdigest()
+
+
+async def _finish(out: _Deflating, ingest: Ingest, lease: Lease) -> KeptLayer:
+    def finish() -> KeptLayer:
+        out.close()
+        lease.add(ingest.digest)
+        return KeptLayer(out.digest, ingest.commit(), out.size)
+
+    return await asyncio.to_thread(finish)
+
+
+def merged(wanted: ContainerConfig, base: ContainerConfig) -> ContainerConfig:
+    """`wanted`, with the container's values where it says nothing. Pure."""
+    have = {item.partition("=")[0] for item in wanted.env}
+    env = [*wanted.env, *(item for item in base.env if item.partition("=")[0] not in have)]
+    fields: dict[str, Any] = {
+        "env": env,
+        "labels": {**base.labels, **wanted.labels},
+        "exposed_ports": {**base.exposed_ports, **wanted.exposed_ports},
+        "volumes": {**base.volumes, **wanted.volumes},
+    }
+    if wanted.entrypoint is None and wanted.cmd is None:
+        fields["cmd"] = base.cmd
+    if wanted.entrypoint is None:
+        fields["entrypoint"] = base.entrypoint
+    for name in ("user", "working_dir", "healthcheck", "stop_signal", "shell", "on_build"):
+        if not getattr(wanted, name):
+            fields[name] = getattr(base, name)
+    return msgspec.structs.replace(wanted, **fields)

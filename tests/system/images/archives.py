@@ -1,0 +1,104 @@
+"""Images made in memory, and the messages and trees of tests."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import stat
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+from naru.store.tarstream import CHARDEV, DIRECTORY, HARDLINK, SYMLINK, Entry
+from naru.store.tarwriter import TarWriter
+
+
+def tar(members: Iterable[tuple[Entry, bytes]]) -> bytes:
+    out = io.BytesIO()
+    writer = TarWriter(out)
+    for entry, data in members:
+        entry.size = len(data)
+        writer.add(entry, [data])
+    writer.close()
+    return out.getvalue()
+
+
+def layers() -> list[bytes]:
+    """Two layers with what trees are made of; the second hides a file of the first."""
+    time = 1_600_000_000_000_000_000
+    base = [
+        (Entry("bin", DIRECTORY, mode=0o755, mtime=time), b""),
+        (Entry("bin/tool", mode=0o4755, mtime=time), b"#!/bin/sh\n" * 1000),
+        (Entry("bin/alias", HARDLINK, linkname="bin/tool", mode=0o4755, mtime=time), b""),
+        (Entry("bin/link", SYMLINK, linkname="tool", mode=0o777, mtime=time), b""),
+        (Entry("etc", DIRECTORY, mode=0o755, mtime=time), b""),
+        (Entry("etc/gone", mtime=time), b"gone"),
+        (Entry("etc/owned", uid=1000, gid=1001, mode=0o640, mtime=time + 123_456_789), b"mine"),
+        (Entry("etc/capable", xattrs={"security.capability": bytes.fromhex(
+            "0100000200200000000000000000000000000000")}, mode=0o755, mtime=time), b"x"),
+        (Entry("dev", DIRECTORY, mode=0o755, mtime=time), b""),
+        (Entry("dev/null", CHARDEV, devmajor=1, devminor=3, mode=0o666, mtime=time), b""),
+    ]  # fmt: skip
+    top = [
+        (Entry("etc", DIRECTORY, mode=0o755, mtime=time), b""),
+        (Entry("etc/.wh.gone", mtime=time), b""),
+        (Entry("etc/new\nline", mtime=time), b"new"),
+    ]
+    return [tar(base), tar(top)]
+
+
+def docker_archive(name: str, parts: list[bytes] | None = None, **config: Any) -> bytes:
+    """What `docker save` of old wrote."""
+    parts = layers() if parts is None else parts
+    document = json.dumps({
+        "architecture": "amd64", "os": "linux", "created": "2024-01-02T03:04:05.5Z",
+        "config": {"Cmd": ["/bin/tool"], "Env": ["A=b"], "Labels": {"tier": "test"}, **config},
+        "rootfs": {"type": "layers", "diff_ids": [sha(part) for part in parts]},
+        "history": [{"created": "2024-01-02T03:04:05.5Z", "created_by": f"step {index}"}
+                    for index in range(len(parts))],
+    }).encode()  # fmt: skip
+    manifest = [{
+        "Config": f"{sha(document)[7:]}.json", "RepoTags": [name] if name else None,
+        "Layers": [f"{index}/layer.tar" for index in range(len(parts))],
+    }]  # fmt: skip
+    return tar([
+        *((Entry(f"{index}/layer.tar"), part) for index, part in enumerate(parts)),
+        (Entry(f"{sha(document)[7:]}.json"), document),
+        (Entry("manifest.json"), json.dumps(manifest).encode()),
+    ])  # fmt: skip
+
+
+def sha(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+async def collect(messages: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [message async for message in messages]
+
+
+async def pieces(data: bytes, size: int = 50_000) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+def tree(root: Path) -> dict[str, tuple[object, ...]]:
+    """All that an image says of its files."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in sorted(root.rglob("*")):
+        status = path.lstat()
+        content: object = None
+        if stat.S_ISREG(status.st_mode):
+            content = path.read_bytes()
+        elif stat.S_ISLNK(status.st_mode):
+            content = os.readlink(path)
+        xattrs = {
+            name: os.getxattr(path, name, follow_symlinks=False)
+            for name in os.listxattr(path, follow_symlinks=False)
+        }
+        found[str(path.relative_to(root))] = (
+            status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, status.st_rdev,
+            status.st_nlink if stat.S_ISREG(status.st_mode) else 1, content, xattrs,
+        )  # fmt: skip
+    return found

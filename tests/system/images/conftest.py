@@ -1,0 +1,113 @@
+"""An image store of its own for each test, and Debian's docker-registry for all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from naru.engine.images.imports import Importer
+from naru.engine.images.library import Library
+from naru.engine.images.listing import Listing
+from naru.engine.images.load import Loader
+from naru.engine.images.pull import Puller
+from naru.engine.images.push import Pusher
+from naru.engine.images.removal import Removal
+from naru.engine.images.save import Saver
+from naru.engine.tasks import Tasks
+from naru.registry.endpoints import Resolver
+from naru.registry.transport import Transport
+from naru.store.blobs import BlobStore
+from naru.store.choice import choose
+from naru.store.layers import LayerStore
+from naru.store.records import Records
+
+
+class Images:
+    """The wired parts; `close()` and `open()` again stand for a restart of the daemon."""
+
+    def __init__(self, root: Path, mirrors: tuple[str, ...] = ()) -> None:
+        self.root = root
+        self.mirrors = mirrors
+
+    async def open(self) -> Images:
+        self.records = Records.open(self.root / "records.db")
+        self.blobs = BlobStore(self.root / "blobs")
+        driver = choose("overlay2", self.root)
+        self.layers = LayerStore(
+            root=self.root, records=self.records, driver=driver, run_root=self.root / "run"
+        )
+        self.tasks = Tasks()
+        self.library = Library(records=self.records, blobs=self.blobs, layers=self.layers)
+        self.transport = Transport(resolver=Resolver(mirrors=self.mirrors), user_agent="naru/test")
+        self.puller = Puller(library=self.library, transport=self.transport, tasks=self.tasks)
+        self.pusher = Pusher(library=self.library, transport=self.transport, tasks=self.tasks)
+        self.importer = Importer(library=self.library, transport=self.transport, version="0.1")
+        self.loader = Loader(library=self.library, tasks=self.tasks)
+        self.saver = Saver(library=self.library)
+        self.listing = Listing(library=self.library)
+        self.removal = Removal(library=self.library)
+        await self.layers.recover()
+        await self.library.recover()
+        return self
+
+    async def close(self) -> None:
+        await self.tasks.settled()
+        await self.tasks.close()
+        await self.transport.close()
+        await self.layers.close()
+        await self.records.close()
+
+
+@pytest.fixture
+async def images(tmp_path: Path) -> AsyncIterator[Images]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    (tmp_path / "root").mkdir()
+    opened = await Images(tmp_path / "root").open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of an empty registry."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("needs docker-registry")
+    folder = tmp_path_factory.mktemp("registry")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = {
+        "version": 0.1,
+        "log": {"level": "error"},
+        "storage": {"filesystem": {"rootdirectory": str(folder)}, "delete": {"enabled": True}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    (folder / "config.yml").write_text(json.dumps(config))
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "serve", folder / "config.yml"], stderr=log, stdout=log
+        )
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "the registry does not start"
+                assert process.poll() is None, (folder / "log").read_text()
+                time.sleep(0.05)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
