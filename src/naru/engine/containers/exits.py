@@ -24,7 +24,6 @@ from naru.engine.containers.remove import Remove
 from naru.engine.containers.start import Start
 from naru.engine.containers.teardown import Teardown
 from naru.engine.tasks import Tasks
-from naru.kernel.cgroups import Group
 from naru.spec.containers import ContainerRecord, Status
 from naru.spec.events import Event
 
@@ -176,12 +175,7 @@ class Exits:
             log.warning("container %s does not restart: %s", record.id[:12], error)
 
     def _oom_killed(self, record: ContainerRecord) -> bool:
-        parent = record.host_config.cgroup_parent
-        path = self._facts.cgroups_path(record.id, parent)
-        if self._facts.systemd_cgroup:
-            slice_, prefix, name = path.split(":")
-            path = f"/{slice_}/{prefix}-{name}.scope"
-        return Group(self._facts.hierarchies, path).oom_kills() > 0
+        return self._facts.group(record.id, record.host_config.cgroup_parent).oom_kills() > 0
 
 
 class _Lost:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from naru.engine.containers.resources import Controllers, parse_set
-from naru.kernel.cgroups import Hierarchies, Mode
+from naru.kernel.cgroups import Group, Hierarchies, Mode
 
 # The names under which distributions ship an init for containers, docker's own first.
 _INITS = ("docker-init", "tini-static", "tini", "catatonit")
@@ -29,6 +29,14 @@ class HostFacts:
         if self.systemd_cgroup:
             return f"{parent or 'system.slice'}:naru:{container_id}"
         return f"{(parent or '/naru').rstrip('/')}/{container_id}"
+
+    def group(self, container_id: str, parent: str) -> Group:
+        """The cgroup that the runtime makes of `cgroups_path`."""
+        path = self.cgroups_path(container_id, parent)
+        if self.systemd_cgroup:
+            slice_, prefix, name = path.split(":")
+            path = f"{_slice_path(slice_)}/{prefix}-{name}.scope"
+        return Group(self.hierarchies, path)
 
     def find_init(self) -> Path | None:
         for name in (self.init_path,) if self.init_path else _INITS:
@@ -62,6 +70,12 @@ def controllers(hierarchies: Hierarchies) -> Controllers:
         if blkio is not None
         else "io" in available,
     )
+
+
+def _slice_path(name: str) -> str:
+    """ "a-b.slice" is below "a.slice": systemd.slice(5)."""
+    parts = name.removesuffix(".slice").split("-")
+    return "".join(f"/{'-'.join(parts[: depth + 1])}.slice" for depth in range(len(parts)))
 
 
 def _swap(hierarchies: Hierarchies, memory: Path | None) -> bool:

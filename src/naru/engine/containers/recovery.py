@@ -80,6 +80,8 @@ class Recovery:
 
     async def __call__(self) -> None:
         await self._adopt()
+        # Before anything ends: from then on a directory without a record may be a removal under way.
+        await self._clear_leftovers()
         await self._exits.begin()
         await self._finish()
 
@@ -116,14 +118,15 @@ class Recovery:
         return True
 
     async def _finish(self) -> None:
-        """Ends that nobody saw, half-done work, leftovers; then the restart policies."""
-        processes = {each.container_id: each.pid for each in await self._live() if each.exec_id is None}
+        """Starts that were not recorded, ends that nobody saw; then the restart policies."""
+        processes = {
+            each.container_id: each.pid for each in await self._live() if each.exec_id is None
+        }
         records = self._containers.all()
         await self._kill_unrecorded(processes, records)
         for record in records:
             if record.running and processes.get(record.id) != record.state.pid:
                 await self._exits.lost(record)
-        await self._clear_leftovers()
         waiting = [record for record in self._containers.all() if not record.running]
         for record in waiting:
             await self._settle(record)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable
 
 from naru.engine.containers.collaborators import Layers, Networks, Runtimes, Volumes
+from naru.engine.containers.facts import HostFacts
 from naru.engine.containers.paths import ContainerPaths
 from naru.engine.containers.remains import remove_tree
 from naru.engine.containers.rootfs import unmount_shm
@@ -28,12 +29,14 @@ class Teardown:
         volumes: Volumes,
         runtimes: Runtimes,
         paths: ContainerPaths,
+        facts: HostFacts,
     ) -> None:
         self._layers = layers
         self._networks = networks
         self._volumes = volumes
         self._runtimes = runtimes
         self._paths = paths
+        self._facts = facts
 
     async def everything(self, record: ContainerRecord) -> None:
         await self.release(record)
@@ -55,6 +58,9 @@ class Teardown:
         runtime = self._runtimes.get(record.host_config.runtime)
         if runtime is not None:
             await self._step(record, "deleting it at the runtime", runtime.delete(record.id))
+        # A runtime that fails half way through a start leaves the group that it has made.
+        group = self._facts.group(record.id, record.host_config.cgroup_parent)
+        await self._step(record, "removing the cgroup", asyncio.to_thread(group.remove))
         if record.host_config.ipc_mode == "shareable":
             shm = asyncio.to_thread(unmount_shm, self._paths.shm(record.id))
             await self._step(record, "unmounting /dev/shm", shm)
