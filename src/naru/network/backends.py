@@ -21,8 +21,13 @@ from naru.spec.errors import Unavailable
 _log = logging.getLogger(__name__)
 
 
-def data_plane(*, exec_root: Path, iptables: bool = True, ip_forward: bool = True) -> Plane:
-    """`iptables`: Docker's name for "may add firewall rules", whichever backend adds them."""
+def data_plane(
+    *, exec_root: Path, iptables: bool = True, ip_forward: bool = True, backend: str = ""
+) -> Plane:
+    """`iptables`: Docker's name for "may add firewall rules", whichever backend adds them.
+
+    `backend`: nftables or iptables; "" takes the one that this host can have.
+    """
 
     def drivers(routes: RouteSocket, firewall: Firewall) -> Sequence[NetworkDriver]:
         bridge = BridgeDriver(routes=routes, firewall=firewall, ip_forward=ip_forward)
@@ -30,14 +35,16 @@ def data_plane(*, exec_root: Path, iptables: bool = True, ip_forward: bool = Tru
 
     return Plane(
         exec_root=exec_root,
-        firewall=_firewall(nftables.table_name(exec_root)) if iptables else NoFirewall,
+        firewall=_firewall(nftables.table_name(exec_root), backend) if iptables else NoFirewall,
         drivers=drivers,
     )
 
 
-def _firewall(name: str) -> Callable[[], Firewall]:
+def _firewall(name: str, backend: str) -> Callable[[], Firewall]:
     def choose() -> Firewall:
         """nftables where the kernel has it, else iptables where its program is."""
+        if backend == "iptables":
+            return Iptables(name=name)
         try:
             firewall = Nftables(table=name)
         except OSError as error:

@@ -20,7 +20,7 @@ from ipaddress import ip_address
 from naru.network.firewall import BridgeRules, PortMap
 from naru.spec.errors import InternalError
 
-_PROGRAMS = {4: "iptables", 6: "ip6tables"}
+_PROGRAMS = {4: ("iptables", "iptables-legacy"), 6: ("ip6tables", "ip6tables-legacy")}
 _HOOKS = (
     # table, the host's chain, our chain, the match
     ("nat", "PREROUTING", "DNAT", "-m addrtype --dst-type LOCAL"),
@@ -38,20 +38,21 @@ class Iptables:
         self._tag = name.removeprefix("naru-").upper()
         self._bridges: dict[str, BridgeRules] = {}
         self._ports: dict[PortMap, None] = {}
-        self._versions = [version for version in (4, 6) if _usable(version)]
+        found = {version: _program(version) for version in _PROGRAMS}
+        self._programs = {version: program for version, program in found.items() if program}
 
     @staticmethod
     def available() -> bool:
-        return shutil.which("iptables-restore") is not None and _usable(4)
+        return bool(_program(4))
 
     def start(self, bridges: Sequence[BridgeRules]) -> None:
         """Published ports of an earlier life stay in force until `retain`."""
         self._bridges = {bridge.bridge: bridge for bridge in bridges}
-        for version in self._versions:
+        for version in self._programs:
             for table, hook, chain, match in _HOOKS:
                 self._hook(version, table, hook, chain, match)
         self._write(("filter", "raw"))
-        for version in self._versions:
+        for version in self._programs:
             self._restore(version, "nat", self._masquerades(version), chains=("SNAT",))
 
     def add_bridge(self, bridge: BridgeRules) -> None:
@@ -84,20 +85,20 @@ class Iptables:
         self._write(("nat",))
 
     def obstacles(self) -> Sequence[str]:
-        policy = _run(["iptables", "-w", "-S", "FORWARD"]).partition("\n")[0]
+        policy = _run([self._programs[4], "-w", "-S", "FORWARD"]).partition("\n")[0]
         return ["filter FORWARD"] if policy == "-P FORWARD DROP" else []
 
     def close(self) -> None:
         pass
 
     def remove(self) -> None:
-        for version in self._versions:
+        for version in self._programs:
             for table, hook, chain, match in _HOOKS:
-                base = [_PROGRAMS[version], "-w", "-t", table]
+                base = [self._programs[version], "-w", "-t", table]
                 with suppress(InternalError):
                     _run([*base, "-D", hook, *match.split(), "-j", self._chain(chain)])
             for table, _, chain, _ in _HOOKS:
-                base = [_PROGRAMS[version], "-w", "-t", table]
+                base = [self._programs[version], "-w", "-t", table]
                 with suppress(InternalError):
                     _run([*base, "-F", self._chain(chain)])
                     _run([*base, "-X", self._chain(chain)])
@@ -106,7 +107,7 @@ class Iptables:
         return f"NARU-{self._tag}-{name}"
 
     def _hook(self, version: int, table: str, hook: str, chain: str, match: str) -> None:
-        base = [_PROGRAMS[version], "-w", "-t", table]
+        base = [self._programs[version], "-w", "-t", table]
         rule = [*match.split(), "-j", self._chain(chain)]
         with suppress(InternalError):  # it exists
             _run([*base, "-N", self._chain(chain)])
@@ -117,7 +118,7 @@ class Iptables:
             _run([*base, "-I", hook, *rule])
 
     def _write(self, tables: Sequence[str]) -> None:
-        for version in self._versions:
+        for version in self._programs:
             for table in tables:
                 self._restore(version, table, self._rules(version, table))
 
@@ -128,7 +129,7 @@ class Iptables:
         # A declared chain is flushed, in the same transaction as its new rules are added.
         lines = [f"*{table}", *(f":{self._chain(chain)} - [0:0]" for chain in own)]
         text = "\n".join([*lines, *rules, "COMMIT", ""])
-        _run([_PROGRAMS[version] + "-restore", "-w", "--noflush"], text)
+        _run([self._programs[version] + "-restore", "-w", "--noflush"], text)
 
     def _rules(self, version: int, table: str) -> list[str]:
         match table:
@@ -196,13 +197,18 @@ class Iptables:
         return [f"-A {chain} -i {name} -d 127.0.0.0/8 -j DROP" for name in self._bridges]
 
 
-def _usable(version: int) -> bool:
-    try:
-        _run([_PROGRAMS[version], "-w", "-t", "nat", "-S"])
-        _run([_PROGRAMS[version], "-w", "-t", "raw", "-S"])
-    except InternalError:
-        return False
-    return True
+def _program(version: int) -> str:
+    """The program that works here: "iptables" may be the one for nf_tables, which is missing."""
+    for program in _PROGRAMS[version]:
+        if shutil.which(program) is None:
+            continue
+        try:
+            for table in ("nat", "raw", "filter"):
+                _run([program, "-w", "-t", table, "-S"])
+        except InternalError:
+            continue
+        return program
+    return ""
 
 
 def _run(argv: Sequence[str], text: str | None = None) -> str:

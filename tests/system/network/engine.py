@@ -37,8 +37,9 @@ from naru.store.records import Records, put
 class Host:
     """What one daemon would have; several may follow one another on the same directories."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, backend: str = "") -> None:
         self.root = root
+        self.backend = backend
         self.records: Records
         self.networks: Networks
         self.tasks: Tasks
@@ -52,7 +53,7 @@ class Host:
         self.records = await asyncio.to_thread(Records.open, self.root / "records.db")
         self.tasks = Tasks()
         self.containers = Containers(records=self.records, lives=Lives())
-        self.plane = data_plane(exec_root=exec_root, iptables=iptables)
+        self.plane = data_plane(exec_root=exec_root, iptables=iptables, backend=self.backend)
         self.networks = Networks(
             records=self.records,
             plane=self.plane,
@@ -143,13 +144,15 @@ async def fetch(address: str, port: int) -> str:
     return (await command("busybox", "nc", "-w", "2", address, str(port))).strip()
 
 
-def on_a_host_of_its_own(root: Path, work: Callable[[Host], Awaitable[None]]) -> None:
+def on_a_host_of_its_own(
+    root: Path, work: Callable[[Host], Awaitable[None]], *, backend: str = ""
+) -> None:
     """Run `work` in a fresh network namespace, with loopback up, in a thread that ends with it."""
     failure: list[BaseException] = []
 
     async def main() -> None:
         try:
-            await work(Host(root))
+            await work(Host(root, backend))
         finally:
             for path in (root / "exec" / "netns").iterdir():  # of a test that failed
                 namespaces.unname(path)

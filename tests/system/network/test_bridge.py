@@ -16,6 +16,8 @@ from naru.spec.errors import Conflict, Forbidden, InternalError, InvalidParamete
 from naru.spec.networks import IPAM, EndpointIPAMConfig, EndpointSettings, IPAMPool
 from tests.system.network.engine import Host, command, fetch, on_a_host_of_its_own
 
+both = pytest.mark.parametrize("backend", ["nftables", "iptables"])
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
@@ -53,7 +55,8 @@ def test_a_container_gets_address_route_and_mac(tmp_path: Path) -> None:
     on_a_host_of_its_own(tmp_path, work)
 
 
-def test_published_ports_are_reached_from_everywhere(tmp_path: Path) -> None:
+@both
+def test_published_ports_are_reached_from_everywhere(tmp_path: Path, backend: str) -> None:
     async def work(host: Host) -> None:
         await host.start()
         web = await host.run(await host.container("web", port_bindings=published("8080")))
@@ -74,7 +77,7 @@ def test_published_ports_are_reached_from_everywhere(tmp_path: Path) -> None:
         await host.networks.detach(other.id)
         await host.stop()
 
-    on_a_host_of_its_own(tmp_path, work)
+    on_a_host_of_its_own(tmp_path, work, backend=backend)
 
 
 def test_a_port_in_use_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
@@ -136,7 +139,8 @@ def test_ephemeral_ports_and_ranges(tmp_path: Path) -> None:
     on_a_host_of_its_own(tmp_path, work)
 
 
-def test_a_restarted_daemon_adopts_and_cleans(tmp_path: Path) -> None:
+@both
+def test_a_restarted_daemon_adopts_and_cleans(tmp_path: Path, backend: str) -> None:
     async def work(host: Host) -> None:
         await host.start()
         stays = await host.run(await host.container("stays", port_bindings=published("8080")))
@@ -152,6 +156,8 @@ def test_a_restarted_daemon_adopts_and_cleans(tmp_path: Path) -> None:
         assert host.networks.settings(stays)["Ports"]["80/tcp"][0]["HostPort"] == "8080"
         assert host.networks.settings(goes)["Ports"] == {}
         rules = await command("nft", "list", "ruleset")
+        if backend == "iptables":
+            rules = await command("iptables", "-w", "-t", "nat", "-S")
         assert "8080" in rules
         assert "8081" not in rules
         new = await host.run(await host.container("new"))
@@ -164,10 +170,11 @@ def test_a_restarted_daemon_adopts_and_cleans(tmp_path: Path) -> None:
         assert list((tmp_path / "exec" / "netns").iterdir()) == []
         await host.stop()
 
-    on_a_host_of_its_own(tmp_path, work)
+    on_a_host_of_its_own(tmp_path, work, backend=backend)
 
 
-def test_user_networks_resolve_names_and_are_apart(tmp_path: Path) -> None:
+@both
+def test_user_networks_resolve_names_and_are_apart(tmp_path: Path, backend: str) -> None:
     async def work(host: Host) -> None:
         await host.start()
         await host.networks.create(NetworkCreate(name="front"))
@@ -228,7 +235,7 @@ def test_user_networks_resolve_names_and_are_apart(tmp_path: Path) -> None:
         assert [each["ifname"] for each in json.loads(links) if "br-" in each["ifname"]] == []
         await host.stop()
 
-    on_a_host_of_its_own(tmp_path, work)
+    on_a_host_of_its_own(tmp_path, work, backend=backend)
 
 
 def test_refusals(tmp_path: Path) -> None:
@@ -309,7 +316,8 @@ def test_without_icc_containers_do_not_reach_one_another(tmp_path: Path) -> None
     on_a_host_of_its_own(tmp_path, work)
 
 
-def test_a_network_with_ipv6(tmp_path: Path) -> None:
+@both
+def test_a_network_with_ipv6(tmp_path: Path, backend: str) -> None:
     async def work(host: Host) -> None:
         await host.start()
         await host.networks.create(
@@ -339,10 +347,11 @@ def test_a_network_with_ipv6(tmp_path: Path) -> None:
             await host.networks.detach(record.id)
         await host.stop()
 
-    on_a_host_of_its_own(tmp_path, work)
+    on_a_host_of_its_own(tmp_path, work, backend=backend)
 
 
-def test_an_internal_network_leads_nowhere(tmp_path: Path) -> None:
+@both
+def test_an_internal_network_leads_nowhere(tmp_path: Path, backend: str) -> None:
     async def work(host: Host) -> None:
         await host.start()
         await host.networks.create(NetworkCreate(name="inner", internal=True))
@@ -359,4 +368,4 @@ def test_an_internal_network_leads_nowhere(tmp_path: Path) -> None:
         await host.networks.detach(web.id)
         await host.stop()
 
-    on_a_host_of_its_own(tmp_path, work)
+    on_a_host_of_its_own(tmp_path, work, backend=backend)
