@@ -7,9 +7,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from naru.kernel.quota import ProjectQuota
-from naru.spec.errors import InvalidParameter, Unsupported
-from naru.store.drivers.probe import filesystem_type
+from naru.spec.errors import InvalidParameter
+from naru.store.drivers.limits import SizeLimits
 from naru.store.sizes import parse_size
 
 _REMOVING = ".removing"
@@ -22,26 +21,24 @@ class Homes:
         self.root = root
         self._default_size = default_size
         root.mkdir(mode=0o710, parents=True, exist_ok=True)
-        self._quota = ProjectQuota.on(root)
-        if default_size and self._quota is None:
-            raise Unsupported(self._no_quota(f"{driver}.size"))
+        self._limits = SizeLimits(root)
+        if default_size:
+            self._limits.check(f"{driver}.size")
 
     def __getitem__(self, layer: str) -> Path:
+        self._limits.ready(layer)
         return self.root / layer
 
     def make(self, layer: str, *, writable: bool, size: int | None) -> Path:
         home = self.root / layer
         home.mkdir(mode=0o710)
-        limit = size or (self._default_size if writable else 0)
-        if limit:
-            if self._quota is None:
-                raise Unsupported(self._no_quota("storage-opt size"))
-            # Before anything is made in it: what is made there inherits the project.
-            self._quota.limit(home, limit)
+        if limit := size or (self._default_size if writable else 0):
+            self._limits.limit(layer, limit)
         return home
 
     def remove(self, layer: str) -> None:
         """Whoever is killed in the middle leaves rubbish that `layers` still lists."""
+        self._limits.remove(layer)
         home, doomed = self.root / layer, self.root / (layer + _REMOVING)
         _remove_tree(doomed)
         try:
@@ -51,15 +48,10 @@ class Homes:
         _remove_tree(doomed)
 
     def layers(self, *, but: tuple[str, ...] = ()) -> Iterator[str]:
+        yield from self._limits.layers()
         for entry in sorted(os.listdir(self.root)):
             if entry not in but and not entry.startswith("."):
                 yield entry.removesuffix(_REMOVING)
-
-    def _no_quota(self, what: str) -> str:
-        return (
-            f"{what}: the file system of {self.root} ({filesystem_type(self.root)}) has no project"
-            " quota (xfs: mount with pquota; ext4: feature project and mount option prjquota)"
-        )
 
 
 def make_directory(path: Path, mode: int) -> Path:
