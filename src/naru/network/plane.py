@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from naru.network import namespaces, rtnetlink
+from naru.network.conntrack import Flows
 from naru.network.driver import Endpoint, NetworkDriver
 from naru.network.firewall import BridgeRules, Firewall, PortMap
 from naru.network.namespaces import Namespace, NamespacePool
@@ -79,6 +80,7 @@ class Plane:
         self._ports = HostPorts()
         self._open: dict[str, _Open] = {}
         self._routes: RouteSocket
+        self._flows: Flows
         self._firewall: Firewall
         self._drivers: dict[str, NetworkDriver]
 
@@ -158,6 +160,7 @@ class Plane:
     def _start(self, bridges: Sequence[BridgeRules]) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
         self._routes = RouteSocket()
+        self._flows = Flows()
         self._firewall = self._make_firewall()
         self._firewall.start(bridges)
         self._drivers = {
@@ -176,6 +179,7 @@ class Plane:
             opened.namespace.close()
         self._open.clear()
         self._firewall.close()
+        self._flows.close()
         self._routes.close()
 
     def _addresses_of(self, name: str) -> list[str]:
@@ -207,6 +211,7 @@ class Plane:
                 self.driver(join.network).join(
                     join.network, join.endpoint, namespace, route=join.route
                 )
+            self._forget_flows(maps)
         except OSError as error:
             self._detach(container_id)
             raise InternalError(f"failed to set up container networking: {error}") from error
@@ -241,6 +246,7 @@ class Plane:
         for join in opened.sandbox.joins:
             if join.network.id == network_id:
                 self.driver(join.network).leave(join.network, join.endpoint, namespace_ends=False)
+                self._forget_flows(join.endpoint.ports)
                 self._ports.release(container_id, join.endpoint.ports)
         if kept and not any(join.route for join in kept):
             kept = self._rerouted(opened.namespace, kept)
@@ -267,6 +273,7 @@ class Plane:
         if sandbox is not None:
             for join in sandbox.joins:
                 self.driver(join.network).leave(join.network, join.endpoint, namespace_ends=True)
+            self._forget_flows(sandbox.ports)
         self._ports.release(container_id)
         namespaces.unname(self.path(container_id))
         if opened is not None:
@@ -293,6 +300,12 @@ class Plane:
             adopted.append(sandbox)
         self._firewall.retain(port for sandbox in adopted for port in sandbox.ports)
         return adopted
+
+    def _forget_flows(self, ports: Iterable[PortMap]) -> None:
+        try:
+            self._flows.forget(ports)
+        except OSError as error:
+            _log.debug("connection tracking: %s", error)
 
     def _opened(self, container_id: str) -> _Open:
         opened = self._open.get(container_id)

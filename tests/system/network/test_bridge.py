@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -369,3 +370,71 @@ def test_an_internal_network_leads_nowhere(tmp_path: Path, backend: str) -> None
         await host.stop()
 
     on_a_host_of_its_own(tmp_path, work, backend=backend)
+
+
+def test_a_udp_client_reaches_the_next_container_at_once(tmp_path: Path) -> None:
+    async def work(host: Host) -> None:
+        await host.start()
+        bindings = published("5353", container="53/udp")
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.settimeout(2)
+        client.connect(("127.0.0.1", 5353))  # the same source port throughout
+        for name in ("first", "second"):
+            record = await host.run(await host.container(name, port_bindings=bindings))
+            namespace = host.plane.namespace(record.id)
+            assert namespace is not None
+            server = namespace.datagram  # a socket inside the container
+            server.bind(("0.0.0.0", 53))
+            server.settimeout(2)
+            client.send(name.encode())
+            data, sender = await asyncio.to_thread(server.recvfrom, 100)
+            assert data == name.encode()
+            server.sendto(b"answer", sender)
+            assert await asyncio.to_thread(client.recv, 100) == b"answer"
+            await host.networks.detach(record.id)
+        client.close()
+        await host.stop()
+
+    on_a_host_of_its_own(tmp_path, work)
+
+
+def test_a_daemon_killed_in_the_middle_of_an_attach_leaves_nothing(tmp_path: Path) -> None:
+    async def work(host: Host) -> None:
+        await host.start()
+        record = await host.container("half", port_bindings=published("8080"))
+        await host.networks.attach(record)  # and the start is never recorded
+        other = await host.container("lost")
+        await host.networks.attach(other)
+        (tmp_path / "exec" / "netns" / f"{other.id}.json").unlink()
+        await host.stop()
+        await host.start()
+        await host.networks.recover([])
+        assert list((tmp_path / "exec" / "netns").iterdir()) == []
+        assert "8080" not in await command("nft", "list", "ruleset")
+        again = await host.run(record)
+        assert host.networks.settings(again)["Ports"]["80/tcp"][0]["HostPort"] == "8080"
+        await host.networks.detach(again.id)
+        await host.stop()
+
+    on_a_host_of_its_own(tmp_path, work)
+
+
+def test_many_at_once(tmp_path: Path) -> None:
+    async def work(host: Host) -> None:
+        await host.start()
+        records = [await host.container(f"c{n}", port_bindings=published("")) for n in range(20)]
+        running = await asyncio.gather(*(host.run(record) for record in records))
+        addresses = {record.endpoints["bridge"].ip_address for record in running}
+        assert len(addresses) == 20
+        ports = {
+            host.networks.settings(record)["Ports"]["80/tcp"][0]["HostPort"] for record in running
+        }
+        assert len(ports) == 20
+        await asyncio.gather(*(host.networks.detach(record.id) for record in running))
+        assert list((tmp_path / "exec" / "netns").iterdir()) == []
+        async with asyncio.timeout(20):  # the kernel takes namespaces down in its own time
+            while "veth" in await command("ip", "-br", "link"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await host.stop()
+
+    on_a_host_of_its_own(tmp_path, work)
