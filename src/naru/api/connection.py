@@ -120,7 +120,10 @@ class Connection(asyncio.Protocol):
         if self.idle:
             self._transport.close()
         elif self._raw is not None:
-            self._raw.close()
+            # Cancelled, not closed: to a handler, a closed connection is the end of a client's
+            # input, and a container that reads it must outlive this daemon.
+            assert self.task is not None
+            self.task.cancel()
         else:
             self._tell_watchers()
 
@@ -231,7 +234,10 @@ class Connection(asyncio.Protocol):
             log.debug("%s %s: %s", request.method, request.path, error)
             self._transport.abort()
         except asyncio.CancelledError:
-            self._transport.abort()
+            if self._raw is not None:
+                self._raw.close()
+            else:
+                self._transport.abort()
             raise
         except Exception:
             log.exception("%s %s: the answer could not be completed", request.method, request.path)

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from naru.api.router import RouteTable
@@ -20,10 +21,15 @@ from naru.daemon import listeners, logs, stacks
 from naru.daemon.config import Config, ConfigError
 from naru.daemon.flags import UsageError
 from naru.daemon.notify import ServiceManager
+from naru.kernel import descriptors
 
 log = logging.getLogger(__name__)
 
 _SIGNALS_TO_GIVE_UP = 3
+_THREADS = 32
+"""For mounts, unmounts, tars and hashes: waiting for the kernel most of the time, so more of them
+than processors (asyncio's own number) may be needed at once.
+"""
 
 
 class App(Protocol):
@@ -32,10 +38,13 @@ class App(Protocol):
     router: RouteTable
 
     async def start(self) -> None:
-        """Open the stores and take over what runs; then requests may come."""
+        """Open the stores and take over what runs; then requests may come.
+
+        When it fails it has closed again what it had opened: `stop` is not called.
+        """
 
     async def stop(self) -> None:
-        """Finish what is begun and close; containers run on."""
+        """Finish what is begun and close; containers run on. No request is under way then."""
 
     async def reload(self, config: Config) -> None:
         """Take up the reloadable options of `config`."""
@@ -64,6 +73,10 @@ class Daemon:
     async def run(self) -> None:
         """Serve until a signal (or `request_stop`) ends it; errors of the start are raised."""
         config = self._config
+        asyncio.get_running_loop().set_default_executor(
+            ThreadPoolExecutor(_THREADS, thread_name_prefix="naru")
+        )
+        descriptors.raise_limit()
         bound = listeners.bind(config)
         try:
             config.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)

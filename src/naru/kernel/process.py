@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from naru.kernel.descriptors import limit_as_given
 from naru.kernel.syscalls import syscall
 
 _PIDFD_SEND_SIGNAL = 424
@@ -78,18 +79,19 @@ async def run(
     source = _input(stdin)
     try:
         os.set_blocking(write_end, True)
-        pid = os.posix_spawn(  # noqa: ASYNC221 - vfork: 1 ms
-            argv[0],
-            list(argv),
-            env,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, source, 0),
-                (os.POSIX_SPAWN_DUP2, write_end, 1),
-                (os.POSIX_SPAWN_DUP2, write_end, 2),
-            ],
-            setsigmask=[],
-            setsigdef=_DEFAULT_SIGNALS,
-        )
+        with limit_as_given():
+            pid = os.posix_spawn(  # noqa: ASYNC221 - vfork: 1 ms
+                argv[0],
+                list(argv),
+                env,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, source, 0),
+                    (os.POSIX_SPAWN_DUP2, write_end, 1),
+                    (os.POSIX_SPAWN_DUP2, write_end, 2),
+                ],
+                setsigmask=[],
+                setsigdef=_DEFAULT_SIGNALS,
+            )
     except BaseException:
         os.close(read_end)
         raise

@@ -362,6 +362,28 @@ async def test_a_handler_that_fails_after_the_hijack_closes(
     assert "bug" in caplog.text
 
 
+async def test_a_server_that_closes_is_no_end_of_the_clients_input(edge: Edge) -> None:
+    begun = asyncio.Event()
+    seen: list[object] = []
+
+    async def session(conn: Hijacked) -> None:
+        await conn.write(b"sent before")
+        begun.set()
+        try:
+            seen.append(await conn.read())
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    attach(edge, session)
+    client = await edge.connect()
+    await client.send(UPGRADE)
+    await begun.wait()
+    await edge.server.close(grace=5)
+    assert seen == ["cancelled"]
+    assert (await client.rest()).endswith(b"sent before")
+
+
 async def test_an_h2c_upgrade_names_its_protocol(edge: Edge) -> None:
     attach(edge, echo, content_type=None)
     client = await edge.connect()
