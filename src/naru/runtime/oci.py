@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any, Protocol
 
 import msgspec
@@ -213,8 +214,13 @@ class OciRuntime:
                 await self._delete_quietly(container_id)
             raise complaints.translated(text, command=program, exec_=exec_id is not None) from error
         except LinkLost:
+            # The process may be there, but its stdio is lost.
+            pidfd = await self._supervisor.abandon(container_id, exec_id)
             if exec_id is None:
                 await self._delete_quietly(container_id)
+            elif pidfd is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(pidfd, SIGKILL)
             raise
         finally:
             error_log.unlink(missing_ok=True)

@@ -106,6 +106,7 @@ class Supervisor:
         self._closing = False
         self._kept: dict[_Key, _Kept] = {}
         self._told: set[tuple[_Key, int]] = set()  # exits given to on_exit, not yet acknowledged
+        self._unwanted: set[_Key] = set()  # nobody waits for their exits
         self._reconnecting: asyncio.Task[None] | None = None
         self.on_exit: Callable[[Exit], None] = _unheard
         self.pid = 0
@@ -227,6 +228,7 @@ class Supervisor:
         `{console}` in argv stands for the console socket's path. `SpawnFailed` when the runtime
         fails, `LinkLost` when the supervisor dies meanwhile: the process may or may not exist.
         """
+        self._unwanted.discard((container_id, exec_id))
         reply = await self._request(
             "spawn",
             container=container_id,
@@ -250,6 +252,13 @@ class Supervisor:
             old.close()
         self._kept[container_id, exec_id] = kept
         return pid, kept.stdio()
+
+    async def abandon(self, container_id: str, exec_id: str | None) -> int | None:
+        """After `LinkLost` from `spawn`: nobody shall hear of that process. When a supervisor is
+        in charge again -> the pidfd of the process, if it has come to life."""
+        self._unwanted.add((container_id, exec_id))
+        await self._ready.wait()
+        return self.pidfd(container_id, exec_id)
 
     async def live(self) -> list[Supervised]:
         """The containers and execs whose processes have not ended."""
@@ -292,6 +301,10 @@ class Supervisor:
             "acknowledge", container=ended.container_id, exec=ended.exec_id, pid=ended.pid
         )
 
+    async def _forget(self, ended: Exit) -> None:
+        with suppress(LinkLost):
+            await self.acknowledge(ended)
+
     # -- exits ------------------------------------------------------------------------------
 
     def _heard(self, record: dict[str, Any]) -> None:
@@ -312,6 +325,9 @@ class Supervisor:
         if kept is not None and kept.supervised.pid == ended.pid:
             kept.exited = True
             kept.close("stdin", "pidfd")
+        if key in self._unwanted:
+            self._forgetting = asyncio.get_running_loop().create_task(self._forget(ended))
+            return
         if (key, ended.pid) in self._told:
             return
         self._told.add((key, ended.pid))
@@ -350,7 +366,7 @@ def _recorded_exits(directory: Path) -> list[dict[str, Any]]:
 
 
 def _make_root(root: Path) -> None:
-    for name in ("", "pids", "exits", "console"):
+    for name in ("", "exits"):
         (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
 
 

@@ -7,6 +7,7 @@ one JSON request per datagram and get one JSON reply with the same `id`; file de
 SCM_RIGHTS. Exits are sent to every connected daemon as `{"exit": {...}}`.
 
     supervisor.lock     held (flock) by the one supervisor of this exec root
+    starts/NAME         a runtime at work on a start
     pids/NAME           what runs: enough for a next supervisor to adopt it after a crash
     exits/NAME          what ended: stays until a daemon acknowledges it
     NAME                is CONTAINER or CONTAINER.EXEC
@@ -47,6 +48,7 @@ MAX_FDS = 8
 SEND_BUFFER = 4 << 20
 SO_SNDBUFFORCE = 32
 LIVE_PER_REPLY = 200
+RUNTIME_DEADLINE = 10_000  # ms
 UNKNOWN_STATUS = 255  # what Docker reports for an exit that nobody saw
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS = 0x20000
@@ -107,6 +109,10 @@ class Start:
         self.fds: dict[str, int] = {}
         self.console: socket.socket | None = None
         self.console_path = ""
+
+    @property
+    def name(self) -> str:
+        return name_of(self.request["container"], self.request["exec"])
 
     def stop_listening(self) -> None:
         if self.console is not None:
@@ -308,12 +314,15 @@ class Supervisor:
             self.forget(old)
         start = Start(request, client)
         try:
-            self.starting[self.launcher.start(start)] = start
+            pid = self.launcher.start(start)
         except OSError as error:
             for fd in start.fds.values():
                 os.close(fd)
             start.stop_listening()
             return {"error": f"{request['path']}: {error.strerror}"}
+        self.starting[pid] = start
+        state = {key: request[key] for key in ("container", "exec", "pid_file")}
+        write(self.path("starts", start.name), {**state, "runtime": pid, "at": start_ticks(pid)})
         return None
 
     def do_stdio(self, client: socket.socket, request: Json, fds: list[int]) -> None:
@@ -410,6 +419,7 @@ class Supervisor:
             complain(f"start of {request['container']}: {error!r}")
         start.stop_listening()
         remove(request["pid_file"])
+        remove(self.path("starts", start.name))
         state = {"container": request["container"], "exec": request["exec"], "pid": pid}
         process = Process({**state, "started": start_ticks(pid), "exited": False}, start.fds)
         if pid == 0:
@@ -467,17 +477,33 @@ class Supervisor:
     def adopt_from_files(self) -> None:
         """What ran under a supervisor that died. Its children are now another process's, so
         pidfds watch them and tell their status."""
+        for name in os.listdir(self.path("starts")):
+            self.finish_start(json.loads(read(self.path("starts", name))), name)
         for name in os.listdir(self.path("pids")):
             process = Process(json.loads(read(self.path("pids", name))), {})
             if os.path.exists(self.path("exits", name)):
                 remove(self.path("pids", name))
                 continue
             self.processes[name] = process
-            if start_ticks(process.pid) == process.started:
+            if 0 < start_ticks(process.pid) == process.started:
                 process.fds["pidfd"] = os.pidfd_open(process.pid)
                 self.watch(process)
             else:
                 self.lost[name] = process
+
+    def finish_start(self, start: Json, name: str) -> None:
+        """What our predecessor had begun. Its stdio is lost, so nobody wants the process; but it
+        must be known, to be ended in order."""
+        if start_ticks(start["runtime"]) == start["at"]:
+            with contextlib.suppress(ProcessLookupError):
+                await_end(start["runtime"])
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(read(start["pid_file"]))
+            state = {"container": start["container"], "exec": start["exec"], "pid": pid}
+            ticks = start_ticks(pid)
+            write(self.path("pids", name), {**state, "started": ticks, "exited": False})
+        remove(start["pid_file"])
+        remove(self.path("starts", name))
 
     def watch(self, process: Process) -> None:
         self.adopted[process.fds["pidfd"]] = process
@@ -572,6 +598,17 @@ def stat_fields(pid: int) -> list[str] | None:
         return None
 
 
+def await_end(pid: int) -> None:
+    """Of a runtime: it is nearly done, or it hangs and is killed."""
+    pidfd = os.pidfd_open(pid)
+    waiting = select.poll()
+    waiting.register(pidfd, select.POLLIN)
+    if not waiting.poll(RUNTIME_DEADLINE):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        waiting.poll()
+    os.close(pidfd)
+
+
 def received(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     fds = array.array("i")
     for level, kind, data in ancillary:
@@ -663,14 +700,14 @@ def launch(root: str, hidden_mount: str | None) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
 
     os.umask(0o077)
-    for directory in ("pids", "exits", "console"):
+    for directory in ("starts", "pids", "exits", "console"):
         os.makedirs(os.path.join(root, directory), mode=0o700, exist_ok=True)
     lock = os.open(os.path.join(root, "supervisor.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit(3)
-    for directory in ("pids", "exits"):
+    for directory in ("starts", "pids", "exits"):
         for name in os.listdir(os.path.join(root, directory)):
             if name.endswith("~"):
                 remove(os.path.join(root, directory, name))

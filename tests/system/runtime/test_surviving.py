@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from runtime_bench import DEADLINE, Bench, ended, read_all
 
 from naru.runtime import supervisor_main
@@ -167,3 +168,33 @@ async def test_memory_is_flat(bench: Bench) -> None:
     print(f"supervisor: {before} kB private, {grown} kB more with 20 containers")
     assert before < 8 * 1024
     assert grown < 20 * 20
+
+
+async def test_a_supervisor_killed_during_a_start(bench: Bench, tmp_path: Path) -> None:
+    """The start fails, and nothing is left of it: no process, no state, no exit to hear of."""
+    slow = tmp_path / "slow"
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    slow.write_text(
+        f'#!/bin/sh\ncase "$*" in *detach*) echo > {fifo}; read x < {fifo};; esac\nexec crun "$@"\n'
+    )
+    slow.chmod(0o755)
+    bench.runtime._path = str(slow)
+    pid = bench.supervisor.pid
+    starting = asyncio.create_task(bench.run("c", "sleep", "1000"))
+    await asyncio.wait_for(asyncio.to_thread(fifo.read_text), DEADLINE)
+    os.kill(pid, signal.SIGKILL)
+    await ended(pid)
+    await asyncio.wait_for(asyncio.to_thread(fifo.write_text, "go\n"), DEADLINE)
+    with pytest.raises(LinkLost):
+        await starting
+    assert await bench.runtime.state("c") is None
+    async with asyncio.timeout(DEADLINE):
+        while await bench.supervisor.live() or any((bench.exec_root / "exits").iterdir()):
+            await bench.supervisor.close_stdin("nobody")
+    assert bench.exits == {}
+    bench.runtime._path = "crun"
+    _, stdio = await bench.run("c", "true")
+    assert (await bench.finish("c", stdio)).status == 0
+    assert await bench.supervisor.quit()
+    await bench.supervisor.connect()
