@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from naru.api import versions
 from naru.api.messages import Request, Response, Router, Stream
 from naru.engine.containers.changes import Changes
 from naru.engine.containers.create import Request as CreateRequest
@@ -88,18 +89,18 @@ class ContainerRoutes:
 
     async def list(self, request: Request) -> Response:
         query = request.query
-        return Response(
-            await self._views.listing(
-                all=query.flag("all"),
-                limit=query.integer("limit") or 0,
-                size=query.flag("size"),
-                filters=query.filters(),
-            )
+        listed = await self._views.listing(
+            all=query.flag("all"),
+            limit=query.integer("limit") or 0,
+            size=query.flag("size"),
+            filters=query.filters(),
         )
+        return Response(versions.shape_all(request.version, "container.list", listed))
 
     async def inspect(self, request: Request) -> Response:
         size = request.query.flag("size")
-        return Response(await self._views.inspect(request.params["id"], size=size))
+        shown = await self._views.inspect(request.params["id"], size=size)
+        return Response(versions.shape(request.version, "container.inspect", shown))
 
     async def top(self, request: Request) -> Response:
         found = await self._views.top(request.params["id"], request.query.text("ps_args"))

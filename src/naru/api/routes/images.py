@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from naru.api import versions
 from naru.api.messages import Request, Response, Router
 from naru.engine.images.library import Library
 from naru.engine.images.listing import Listing
@@ -38,7 +39,7 @@ class ImageRoutes:
         if request.version >= (1, 44):
             for item in shown:
                 item.pop("VirtualSize", None)
-        return Response(shown)
+        return Response(versions.shape_all(request.version, "image.list", shown))
 
     async def inspect(self, request: Request) -> Response:
         _refuse_platform(request)
@@ -50,7 +51,7 @@ class ImageRoutes:
         if request.version >= (1, 45):
             shown.pop("Container", None)
             shown.pop("ContainerConfig", None)
-        return Response(shown)
+        return Response(versions.shape(request.version, "image.inspect", shown))
 
     async def history(self, request: Request) -> Response:
         _refuse_platform(request)
