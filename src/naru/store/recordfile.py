@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,9 @@ def connect(path: Path) -> sqlite3.Connection:
         # most the last commits, never the file's consistency.
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
+        # Mostly the `Checkpointer` has been there before; this keeps the log bounded (16 MiB)
+        # when commits come too fast for it ever to reach the end.
+        database.execute("PRAGMA wal_autocheckpoint = 4000")
     except BaseException:
         database.close()
         raise
@@ -64,6 +68,48 @@ def open_file(path: Path) -> sqlite3.Connection:
     except (sqlite3.Error, OSError) as error:
         raise InternalError(f"cannot open the records {path}: {error}") from error
     return database
+
+
+class Checkpointer:
+    """Moves what is committed from the log into the file, in a thread of its own.
+
+    SQLite would do so in every so many-th commit, which then waits for the disk.
+    """
+
+    _EVERY = 250  # transactions
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pending = 0
+        self._due = threading.Event()
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
+        self._thread.start()
+
+    def written(self) -> None:
+        """One transaction more is in the log."""
+        self._pending += 1
+        if self._pending >= self._EVERY:
+            self._pending = 0
+            self._due.set()
+
+    def close(self) -> None:
+        self._ending = True
+        self._due.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._due.wait()
+            self._due.clear()
+            if self._ending:
+                return  # the last connection to close empties the log anyway
+            try:
+                with contextlib.closing(connect(self._path)) as database:
+                    # PASSIVE: it waits for nobody, and nobody for it.
+                    database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            except sqlite3.Error as error:
+                _log.warning("records: the log is not moved into %s: %s", self._path, error)
 
 
 def _checked(path: Path) -> sqlite3.Connection:

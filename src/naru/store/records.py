@@ -26,7 +26,7 @@ from naru.spec.images import BlobRecord, ImageRecord, TagRecord
 from naru.spec.layers import LayerRecord
 from naru.spec.networks import NetworkRecord
 from naru.spec.volumes import VolumeRecord
-from naru.store.recordfile import connect, open_file
+from naru.store.recordfile import Checkpointer, connect, open_file
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -112,6 +112,7 @@ class Records:
         self._closed = False
         self._seq = 0
         self._load()
+        self._checkpointer = Checkpointer(path)
         self._thread = threading.Thread(target=self._write, name="records", daemon=True)
         self._thread.start()
 
@@ -190,6 +191,7 @@ class Records:
         self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._checkpointer.close)
         self._database.close()
 
     def _tables(self) -> Iterator[Table[Any]]:
@@ -234,6 +236,7 @@ class Records:
             else:
                 since_pruned += sum(len(events) for events in done)
                 self._deliver(batch, done)
+                self._checkpointer.written()
                 if since_pruned >= _PRUNE_EVERY:
                     since_pruned = 0
                     self._prune()
