@@ -75,7 +75,7 @@ def oci_config(record: ContainerRecord, setting: Setting) -> dict[str, Any]:
     own_network = host.network_mode != "host" and not host.network_mode.startswith("container:")
     spec: dict[str, Any] = {
         "ociVersion": "1.0.2",
-        "process": _process(record, setting),
+        "process": process(record, setting),
         "root": {"path": str(setting.rootfs), "readonly": host.readonly_rootfs},
         "mounts": oci_mounts(
             host,
@@ -126,7 +126,7 @@ def environment(record: ContainerRecord, user: User) -> list[str]:
     return list(merged.values())
 
 
-def _process(record: ContainerRecord, setting: Setting) -> dict[str, Any]:
+def process(record: ContainerRecord, setting: Setting) -> dict[str, Any]:
     config, host = record.config, record.host_config
     args = [record.path, *record.args]
     if setting.init is not None:

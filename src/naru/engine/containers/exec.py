@@ -1,0 +1,369 @@
+"""`docker exec`: further processes in running containers.
+
+Create remembers what shall run, start runs it with a client attached or detached. An exec lives in
+the supervisor, so it survives the daemon; only its clients do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import functools
+import logging
+import secrets
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from naru.engine.containers import detach_keys, security, transitions, users
+from naru.engine.containers.attachment import AttachOptions, Duplex, Ending
+from naru.engine.containers.containers import Containers
+from naru.engine.containers.exec_process import ExecConfig, exec_process
+from naru.engine.containers.exec_store import ExecRecord, ExecStore
+from naru.engine.containers.exits import Exit
+from naru.engine.containers.occurrences import occurrence
+from naru.engine.containers.pump import Pump
+from naru.engine.containers.streams import AttachPoint, Stdio, Streams
+from naru.engine.tasks import Tasks
+from naru.runtime import capabilities
+from naru.spec.containers import ContainerRecord, Status
+from naru.spec.errors import Conflict, InvalidParameter
+
+log = logging.getLogger(__name__)
+
+
+class ExecRuntime(Protocol):
+    async def exec(
+        self,
+        container_id: str,
+        exec_id: str,
+        process: Mapping[str, Any],
+        *,
+        tty: bool,
+        stdin: bool,
+    ) -> tuple[int, Stdio]: ...
+
+    async def resize(
+        self, container_id: str, exec_id: str | None, height: int, width: int
+    ) -> None: ...
+
+    async def close_stdin(self, container_id: str, exec_id: str | None = None) -> None: ...
+
+
+class ExecExit(Exit, Protocol):
+    @property
+    def exec_id(self) -> str | None: ...
+
+
+class _Run:
+    """The handles of one exec, from its start until its exit is recorded."""
+
+    def __init__(self) -> None:
+        self.point = AttachPoint()
+        self.streams: Streams | None = None
+        self.exited = asyncio.Event()
+
+
+class Execs:
+    """`pidfd` gives the supervisor's pidfd of an exec, `stdio` fresh copies of its stdio."""
+
+    def __init__(
+        self,
+        *,
+        containers: Containers,
+        runtimes: Mapping[str, ExecRuntime],
+        store: ExecStore,
+        pump: Pump,
+        tasks: Tasks,
+        acknowledge: Callable[[Any], Awaitable[None]],
+        pidfd: Callable[[str, str], int | None],
+        stdio: Callable[[str, str], Awaitable[Stdio]],
+        apparmor_profile: str = "",
+        no_new_privileges: bool = False,
+    ) -> None:
+        self._containers = containers
+        self._runtimes = runtimes
+        self._store = store
+        self._pump = pump
+        self._tasks = tasks
+        self._acknowledge = acknowledge
+        self._pidfd = pidfd
+        self._stdio = stdio
+        self._apparmor_profile = apparmor_profile
+        self._no_new_privileges = no_new_privileges
+        self._runs: dict[str, _Run] = {}
+
+    # -- the verbs --------------------------------------------------------------------------
+
+    async def create(self, ref: str, config: ExecConfig) -> str:
+        """-> the new exec's id."""
+        record = self._containers.find(ref)
+        _must_take_execs(record)
+        if not config.cmd:
+            raise InvalidParameter("No exec command specified")
+        self._store.forget_old()
+        made = ExecRecord(
+            id=secrets.token_hex(32),
+            container_id=record.id,
+            config=config,
+            detach_keys=detach_keys.parse(config.detach_keys) if config.detach_keys else b"",
+        )
+        self._store.save(made)
+        await self._tell(record, made, f"exec_create: {' '.join(config.cmd)}")
+        return made.id
+
+    def startable(self, exec_id: str) -> ExecRecord:
+        """Raise what a start would be refused with; to be asked before the answer begins."""
+        found = self._store.get(exec_id)
+        _must_take_execs(self._containers.find(found.container_id))
+        if found.exit_code is not None:
+            raise Conflict(f"Error: Exec command {exec_id} has already run")
+        if found.started:
+            raise Conflict(f"Error: Exec command {exec_id} is already running")
+        return found
+
+    async def start(
+        self, exec_id: str, conn: Duplex | None = None, *, console_size: Sequence[int] = ()
+    ) -> None:
+        """Run it. With a client: until the process has ended and its exit code is known, the
+        client is gone or detached. Without one: until it runs."""
+        made = self.startable(exec_id)
+        record = self._containers.find(made.container_id)
+        made = self._store.save(msgspec.structs.replace(made, started=True))
+        run = self._runs[made.id] = _Run()
+        attached = None
+        if conn is not None:
+            attached = asyncio.ensure_future(run.point.attach(conn, _options(made)))
+            await asyncio.sleep(0)  # so that it waits at the attach point when output comes
+        try:
+            await self._launch(record, made, run, console_size or made.config.console_size)
+        except BaseException as error:
+            self._store.save(_ended(made, getattr(error, "exit_code", 126)))
+            self._runs.pop(made.id, None)
+            run.point.close()
+            if attached is not None:
+                attached.cancel()
+                await asyncio.wait({attached})
+            raise
+        if attached is None or conn is None:
+            return
+        try:
+            ending = await attached
+            if ending is Ending.DETACHED:
+                await self._tell(record, made, "exec_detach")
+            elif ending is Ending.EXITED:
+                await _either(run.exited.wait(), conn.wait_closed())
+        finally:
+            attached.cancel()
+
+    async def probe(
+        self, record: ContainerRecord, command: Sequence[str], sink: Duplex, timeout: float
+    ) -> int | None:
+        """Run a health check's command -> exit code; None when it took too long and was killed."""
+        exec_id = await self.create(
+            record.id,
+            ExecConfig(cmd=list(command), attach_stdout=True, attach_stderr=True, tty=False),
+        )
+        try:
+            await asyncio.wait_for(self.start(exec_id, sink), timeout)
+        except TimeoutError:
+            self._kill(self._store.get(exec_id))
+            return None
+        return self._store.get(exec_id).exit_code
+
+    def inspect(self, exec_id: str) -> dict[str, Any]:
+        """The body of `GET /exec/{id}/json`."""
+        found = self._store.get(exec_id)
+        config = found.config
+        process: dict[str, Any] = {
+            "tty": config.tty,
+            "entrypoint": config.cmd[0],
+            "arguments": config.cmd[1:],
+            "privileged": config.privileged,
+        }
+        if config.user:
+            process["user"] = config.user
+        return {
+            "ID": found.id,
+            "Running": found.running,
+            "ExitCode": found.exit_code,
+            "ProcessConfig": process,
+            "OpenStdin": config.attach_stdin,
+            "OpenStderr": config.attach_stderr,
+            "OpenStdout": config.attach_stdout,
+            "CanRemove": found.exit_code is not None,
+            "ContainerID": found.container_id,
+            "DetachKeys": base64.b64encode(found.detach_keys).decode(),
+            "Pid": found.pid,
+        }
+
+    async def resize(self, exec_id: str, height: int, width: int) -> None:
+        found = self._store.get(exec_id)
+        if not found.running:
+            raise Conflict(f"cannot resize a stopped exec: {exec_id}")
+        runtime = self._runtime(self._containers.find(found.container_id))
+        await runtime.resize(found.container_id, found.id, height, width)
+
+    def of_container(self, container_id: str) -> list[str]:
+        """`ExecIDs` of inspect: those that have not ended."""
+        return [
+            each.id for each in self._store.of_container(container_id) if each.exit_code is None
+        ]
+
+    # -- what happens to them ---------------------------------------------------------------
+
+    def heard(self, ended: ExecExit) -> None:
+        """The supervisor says that an exec's process has ended; also again after a restart."""
+        self._tasks.spawn(self._handle(ended), name=f"exit of exec {(ended.exec_id or '')[:12]}")
+
+    async def recover(self) -> None:
+        """Take up what a former daemon started: its output must be read, or it would block."""
+        await asyncio.to_thread(self._store.load)
+        for found in self._store.all():
+            container = self._containers.get(found.container_id)
+            if container is None:
+                self._store.forget(found)
+            elif found.running:
+                run = self._runs[found.id] = _Run()
+                stdio = await self._stdio(found.container_id, found.id)
+                if (stdio.stdin, stdio.stdout, stdio.stderr, stdio.pty) == (None,) * 4:
+                    if not container.running:
+                        self._store.save(_ended(found, 137))
+                        self._runs.pop(found.id, None)
+                    continue
+                run.streams = self._stream(self._runtime(container), found, run, stdio)
+
+    def started(self, container: ContainerRecord) -> None:
+        """Nothing to do: execs are made by clients."""
+
+    def ended(self, container_id: str) -> None:
+        """The container's processes are gone; the supervisor tells each exec's end by itself."""
+
+    def removed(self, container_id: str) -> None:
+        for found in self._store.of_container(container_id):
+            self._store.forget(found)
+
+    async def leave(self) -> None:
+        """The daemon goes down; the execs run on."""
+        for run in list(self._runs.values()):
+            if run.streams is not None:
+                await run.streams.leave()
+
+    # -- inside -----------------------------------------------------------------------------
+
+    async def _launch(
+        self, record: ContainerRecord, made: ExecRecord, run: _Run, console_size: Sequence[int]
+    ) -> None:
+        process = await asyncio.to_thread(self._process, record, made.config, console_size)
+        await self._tell(record, made, f"exec_start: {' '.join(made.config.cmd)}")
+        runtime = self._runtime(record)
+        pid, stdio = await runtime.exec(
+            record.id, made.id, process, tty=made.config.tty, stdin=made.config.attach_stdin
+        )
+        # No await before the streams are there: the exit may come in the next turn.
+        run.streams = self._stream(runtime, made, run, stdio)
+        self._store.save(msgspec.structs.replace(self._store.get(made.id), pid=pid))
+
+    def _stream(self, runtime: ExecRuntime, made: ExecRecord, run: _Run, stdio: Stdio) -> Streams:
+        return Streams.start(
+            stdio,
+            tty=made.config.tty,
+            log=None,
+            stdin_once=True,
+            close_stdin=functools.partial(runtime.close_stdin, made.container_id, made.id),
+            pump=self._pump,
+            point=run.point,
+        )
+
+    def _process(
+        self, record: ContainerRecord, config: ExecConfig, console_size: Sequence[int]
+    ) -> dict[str, Any]:
+        """Blocking: reads the container's own /etc/passwd and /etc/group."""
+        host = record.host_config
+        # By the process's root, not the layer's: mounts may lie over the files.
+        accounts = users.read_accounts(Path(f"/proc/{record.state.pid}/root"))
+        user = users.resolve(config.user or record.config.user, host.group_add, accounts)
+        options = security.parse(host.security_opt, no_new_privileges=self._no_new_privileges)
+        privileged = config.privileged or host.privileged
+        apparmor = options.apparmor or ("" if privileged else self._apparmor_profile)
+        return exec_process(
+            record,
+            config,
+            user=user,
+            capabilities=capabilities.effective(host.cap_add, host.cap_drop, privileged=privileged),
+            apparmor="" if config.privileged or apparmor == "unconfined" else apparmor,
+            no_new_privileges=options.no_new_privileges,
+            console_size=console_size if config.tty else (),
+        )
+
+    async def _handle(self, ended: ExecExit) -> None:
+        run = self._runs.pop(ended.exec_id or "", None)
+        if run is not None and run.streams is not None:
+            await run.streams.drained()
+        await self._record(ended)
+        if run is not None:
+            run.exited.set()
+            if run.streams is not None:
+                await run.streams.close()
+        await self._acknowledge(ended)
+
+    async def _record(self, ended: ExecExit) -> None:
+        found = {each.id: each for each in self._store.all()}.get(ended.exec_id or "")
+        if found is None or found.exit_code is not None:
+            return
+        self._store.save(_ended(found, ended.status, at=ended.at))
+        container = self._containers.get(found.container_id)
+        if container is not None:
+            await self._tell(container, found, "exec_die", exitCode=str(ended.status))
+
+    async def _tell(
+        self, container: ContainerRecord, made: ExecRecord, action: str, **attributes: str
+    ) -> None:
+        await self._containers.tell(occurrence(container, action, execID=made.id, **attributes))
+
+    def _kill(self, found: ExecRecord) -> None:
+        pidfd = self._pidfd(found.container_id, found.id)
+        if pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    def _runtime(self, record: ContainerRecord) -> ExecRuntime:
+        return self._runtimes[record.host_config.runtime]
+
+
+def _must_take_execs(record: ContainerRecord) -> None:
+    transitions.must_run(record)
+    if record.state.status is Status.PAUSED:
+        raise Conflict(f"Container {record.id} is paused, unpause the container before exec")
+
+
+def _options(made: ExecRecord) -> AttachOptions:
+    config = made.config
+    return AttachOptions(
+        stdin=config.attach_stdin,
+        stdout=config.attach_stdout,
+        stderr=config.attach_stderr,
+        detach_keys=made.detach_keys or detach_keys.DEFAULT,
+        mux=not config.tty,
+    )
+
+
+def _ended(record: ExecRecord, exit_code: int, *, at: int | None = None) -> ExecRecord:
+    ended_at = time.time_ns() if at is None else at
+    return msgspec.structs.replace(
+        record, started=True, exit_code=exit_code, pid=0, ended_at=ended_at
+    )
+
+
+async def _either(*waits: Awaitable[object]) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
