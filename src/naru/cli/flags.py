@@ -216,7 +216,8 @@ class Parser:
             raise self._error(f"'{self.path}' accepts no arguments", prefix=True, status=1)
         if least == most:
             need = f"requires {least} argument{'s' if least > 1 else ''}"
-        elif count < least:
+            raise self._error(f"'{self.path}' {need}", prefix=True, status=1)
+        if count < least:
             need = f"requires at least {least} argument{'s' if least > 1 else ''}"
         else:
             need = f"requires at most {most} argument{'s' if most and most > 1 else ''}"

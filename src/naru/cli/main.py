@@ -102,7 +102,9 @@ class Context:
             environ = os.environ
             hosts = self.option("host") or []
             if len(hosts) > 1:
-                raise CliError("Specify only one -H")
+                raise CliError(
+                    "Failed to initialize: unable to resolve naru endpoint: Specify only one -H"
+                )
             host = hosts[0] if hosts else environ.get("NARU_HOST") or environ.get("DOCKER_HOST", "")
             verify = self.option("tlsverify")
             if verify is None:
@@ -170,7 +172,7 @@ def _dispatch(argv: list[str]) -> int:
             raise CliError("naru has no contexts: use --host, NARU_HOST or DOCKER_HOST")
         if options["log-level"] not in ("debug", "info", "warn", "error", "fatal"):
             raise CliError(
-                f"Unable to parse logging level: {options['log-level']}", 125
+                f"Unable to parse logging level: {options['log-level']}"
             )
     if not argv:
         return _help()
@@ -192,9 +194,14 @@ def _dispatch(argv: list[str]) -> int:
 def _group(group: str, argv: list[str], options: Values | None) -> int:
     commands = _GROUPS[group]
     if not argv or argv[0] in ("--help", "-h"):
-        print(f"Usage:  naru {group} COMMAND\n\nManage {group}s\n\nCommands:")
-        print("\n".join(f"  {name}" for name in sorted(commands)))
-        print(f"\nRun 'naru {group} COMMAND --help' for more information on a command.")
+        out = sys.stdout if argv else sys.stderr
+        title = "the engine" if group == "system" else f"{group}s"
+        print(f"Usage:  naru {group} COMMAND\n\nManage {title}\n\nCommands:", file=out)
+        for name, module in sorted(commands.items()):
+            print(f"  {name:<11} {_parser(module, f'{group} {name}').about}", file=out)
+        print(
+            f"\nRun 'naru {group} COMMAND --help' for more information on a command.", file=out
+        )
         return 0
     word, *rest = argv
     name = word if word in commands else _ALIASES.get(word, word)
@@ -204,6 +211,12 @@ def _group(group: str, argv: list[str], options: Values | None) -> int:
             f"Run 'naru {group} --help' for more information"
         )
     return _run(commands[name], f"{group} {name}", f"naru {group} {word}", rest, options)
+
+
+def _parser(module: str, key: str) -> Parser:
+    loaded = __import__(f"naru.cli.commands.{module}", fromlist=["COMMANDS"])
+    parser: Parser = loaded.COMMANDS[key](f"naru {key}")[0]
+    return parser
 
 
 def _run(module: str, key: str, path: str, argv: list[str], options: Values | None) -> int:

@@ -56,9 +56,11 @@ def listing(
         if with_header:
             shown.insert(0, template.run(_Headers(headers)))
     except TemplateError as error:
-        error.message = "failed to execute template: " + error.message if (
-            "executing" in error.message
-        ) else error.message
+        if "executing" in error.message:
+            error.message = f"failed to execute template: {error.message}"
+        else:
+            error.message = f"failed to parse {error.message.removeprefix('template parsing error: ')}"
+            error.message = error.message.replace("parse template:", "parse template: template:")
         raise
     if with_header:
         return table([line.split("\t") for text in shown for line in text.split("\n")])

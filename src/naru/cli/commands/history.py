@@ -56,8 +56,9 @@ def run(context: Context, values: Values, arguments: list[str]) -> None:
         for made in rows:
             print(made["ID"])
         return
+    headers = HEADERS if human else {**HEADERS, "CreatedSince": "CREATED AT"}
     columns = ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"]
-    print(listing(rows, HEADERS, columns, values["format"], kind="historyContext"), end="")
+    print(listing(rows, headers, columns, values["format"], kind="historyContext"), end="")
 
 
 COMMANDS = {

@@ -10,7 +10,7 @@ from naru.cli.filters import filters
 from naru.cli.flags import Parser
 from naru.cli.output import listing
 from naru.cli.times import go_time
-from naru.cli.units import human_duration, human_size, short_id
+from naru.cli.units import human_duration, human_size, human_size4, short_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def rows_of(
                     ),
                     "CreatedAt": go_time(created) if created > 0 else "N/A",
                     "Size": human_size(size),
-                    "VirtualSize": human_size(size),
+                    "VirtualSize": human_size4(size),
                     "Containers": "N/A" if item.get("Containers", -1) < 0 else str(item["Containers"]),
                     "SharedSize": "N/A" if shared < 0 else human_size(shared),
                     "UniqueSize": "N/A" if shared < 0 else human_size(size - shared),

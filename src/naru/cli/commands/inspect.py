@@ -96,7 +96,8 @@ def inspect_any(context: Context, values: Values, names: list[str]) -> None:
     if kind in _REFUSED:
         raise CliError(f"naru has no objects of type {kind}")
     if kind not in _PATHS:
-        raise CliError(f'unknown type: "{kind}"')
+        known = ", ".join(f'"{name}"' for name in sorted((*_PATHS, *_REFUSED)))
+        raise CliError(f'unknown type: "{kind}": must be one of {known}')
     show(names, values["format"], lambda name: fetch(client, kind, name, size=size))
 
 

@@ -108,6 +108,7 @@ def row(item: dict[str, Any], now: float, *, full: bool) -> dict[str, object]:
         "Labels": labels_text(labels),
         "Mounts": ",".join(mounts),
         "Networks": ",".join(sorted(networks)),
+        "Platform": (item.get("ImageManifestDescriptor") or {}).get("platform"),
         "LocalVolumes": str(
             sum(1 for mount in item.get("Mounts") or [] if mount.get("Driver") == "local")
         ),

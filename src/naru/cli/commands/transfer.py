@@ -100,9 +100,6 @@ def push(context: Context, values: Values, arguments: list[str]) -> None:
         platform = {"os": parts[0], "architecture": parts[1] if len(parts) > 1 else ""}
         if len(parts) > 2:
             platform["variant"] = parts[2]
-    if not values["quiet"]:
-        shown = f"{registry}/{repository}"
-        print(f"The push refers to repository [{shown}]", flush=True)
     response = context.client.call(
         "POST",
         f"/images/{percent(name, '/:')}/push" + query(tag=version, platform=platform),
@@ -121,7 +118,7 @@ def push(context: Context, values: Values, arguments: list[str]) -> None:
         progress_to(io.StringIO()).show(response.lines())
         print(f"{registry}/{repository}:{version}" if version else f"{registry}/{repository}")
         return
-    progress.show((line for line in response.lines()), aux)
+    progress.show(response.lines(), aux)
     for note in notes:
         context.warn(note)
 

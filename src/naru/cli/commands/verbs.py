@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from naru.cli.client import percent, query
-from naru.cli.failures import CannotConnect, CliError, Quit
+from naru.cli.failures import ApiError, CannotConnect, CliError, Quit
 from naru.cli.flags import Parser
 
 TYPE_CHECKING = False
@@ -70,7 +70,10 @@ def rename(context: Context, values: Values, names: list[str]) -> None:
     old, new = (name.strip() for name in names)
     if not old or not new:
         raise CliError("Error: Neither old nor new names may be empty")
-    context.client.post(at(old, "/rename") + query(name=new))
+    try:
+        context.client.post(at(old, "/rename") + query(name=new))
+    except ApiError as error:
+        raise CliError(f"{error.message}\nError: failed to rename container named {old}") from None
 
 
 def remove(context: Context, values: Values, names: list[str]) -> None:
