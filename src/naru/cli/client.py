@@ -27,7 +27,8 @@ def percent(text: str, keep: str = "") -> str:
     """Percent-encoding as in a query; `keep` names characters left alone."""
     kept = _SAFE | frozenset(keep.encode())
     return "".join(
-        chr(byte) if byte in kept else f"%{byte:02X}" for byte in text.encode("utf-8", "surrogateescape")
+        chr(byte) if byte in kept else f"%{byte:02X}"
+        for byte in text.encode("utf-8", "surrogateescape")
     )
 
 
@@ -252,7 +253,10 @@ class Client:
         """Like `send`, raising ApiError for an answer of 400 and above."""
         if json is not None:
             options["body"] = dumps(json).encode()
-            options["headers"] = {"Content-Type": "application/json", **(options.get("headers") or {})}
+            options["headers"] = {
+                "Content-Type": "application/json",
+                **(options.get("headers") or {}),
+            }
         response = self.send(method, path, **options)
         if response.status >= 400:
             raise api_error(response)

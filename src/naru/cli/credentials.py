@@ -41,7 +41,9 @@ class Config:
     def credentials(self, registry: str) -> dict[str, str]:
         """{username, password, serveraddress} or {identitytoken, ...}; empty when not logged in."""
         key = auth_key(registry)
-        helper = (self.values.get("credHelpers") or {}).get(registry) or self.values.get("credsStore")
+        helper = (self.values.get("credHelpers") or {}).get(registry) or self.values.get(
+            "credsStore"
+        )
         if helper:
             return _ask_helper(helper, key)
         for name, entry in (self.values.get("auths") or {}).items():
@@ -98,7 +100,10 @@ def _ask_helper(name: str, key: str) -> dict[str, str]:
 
     try:
         answer = subprocess.run(
-            [f"docker-credential-{name}", "get"], input=key.encode(), capture_output=True, check=False
+            [f"docker-credential-{name}", "get"],
+            input=key.encode(),
+            capture_output=True,
+            check=False,
         )
     except OSError as error:
         raise CliError(f"error getting credentials - err: {error}") from None

@@ -104,8 +104,10 @@ class Parser:
                     rest += argv[at:]
                     break
                 continue
-            at = self._long_flag(values, argv, word, at) if word[1] == "-" else (
-                self._short_flags(values, argv, word, at)
+            at = (
+                self._long_flag(values, argv, word, at)
+                if word[1] == "-"
+                else (self._short_flags(values, argv, word, at))
             )
         self._count(rest)
         return values, rest

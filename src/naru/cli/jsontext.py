@@ -39,7 +39,7 @@ else:
         def parse_constant(name: str) -> float:
             return float(name.replace("Infinity", "inf"))
 
-    _scan: Callable[[str, int], tuple[Any, int]] = make_scanner(_Context)
+    _scan: Callable[[str, int], tuple[Any, int]] = make_scanner(_Context)  # type: ignore[arg-type]
     del make_encoder
     quote: Callable[[str], str] = encode_basestring  # type: ignore[no-redef]
 
@@ -58,9 +58,7 @@ def dumps(value: Any, *, html: bool = False, sort: bool = False) -> str:
     """Compact JSON; `html` escapes &, < and > as Go's encoder does, `sort` orders members."""
     text = "".join(_parts(value, sort))
     if html:
-        text = (
-            text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-        )
+        text = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
     return text
 
 

@@ -49,7 +49,10 @@ _TOP: dict[str, tuple[str, str]] = {
     "ps": ("container", "ls"),
     "images": ("image", "ls"),
     "rmi": ("image", "rm"),
-    **{name: ("image", name) for name in ("history", "import", "load", "pull", "push", "save", "tag")},
+    **{
+        name: ("image", name)
+        for name in ("history", "import", "load", "pull", "push", "save", "tag")
+    },
     "events": ("system", "events"),
     "info": ("system", "info"),
 }
@@ -171,9 +174,7 @@ def _dispatch(argv: list[str]) -> int:
         if options["context"] not in ("", "default"):
             raise CliError("naru has no contexts: use --host, NARU_HOST or DOCKER_HOST")
         if options["log-level"] not in ("debug", "info", "warn", "error", "fatal"):
-            raise CliError(
-                f"Unable to parse logging level: {options['log-level']}"
-            )
+            raise CliError(f"Unable to parse logging level: {options['log-level']}")
     if not argv:
         return _help()
     word, *rest = argv
@@ -199,9 +200,7 @@ def _group(group: str, argv: list[str], options: Values | None) -> int:
         print(f"Usage:  naru {group} COMMAND\n\nManage {title}\n\nCommands:", file=out)
         for name, module in sorted(commands.items()):
             print(f"  {name:<11} {_parser(module, f'{group} {name}').about}", file=out)
-        print(
-            f"\nRun 'naru {group} COMMAND --help' for more information on a command.", file=out
-        )
+        print(f"\nRun 'naru {group} COMMAND --help' for more information on a command.", file=out)
         return 0
     word, *rest = argv
     name = word if word in commands else _ALIASES.get(word, word)

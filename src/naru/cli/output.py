@@ -59,7 +59,9 @@ def listing(
         if "executing" in error.message:
             error.message = f"failed to execute template: {error.message}"
         else:
-            error.message = f"failed to parse {error.message.removeprefix('template parsing error: ')}"
+            error.message = (
+                f"failed to parse {error.message.removeprefix('template parsing error: ')}"
+            )
             error.message = error.message.replace("parse template:", "parse template: template:")
         raise
     if with_header:

@@ -65,7 +65,9 @@ class Progress:
         if "errorDetail" in message or message.get("error"):
             detail = message.get("errorDetail") or {}
             self._out.flush()
-            raise CliError(str(detail.get("message") or message.get("error")), detail.get("code") or 1)
+            raise CliError(
+                str(detail.get("message") or message.get("error")), detail.get("code") or 1
+            )
         identifier = str(message.get("id") or "")
         progress = message.get("progressDetail") or {}
         busy = bool(progress) or bool(message.get("progress"))
@@ -90,7 +92,11 @@ class Progress:
             self._out.flush()
 
     def _line(self, message: dict[str, Any], identifier: str, progress: dict[str, Any]) -> None:
-        shown = bar(progress, self._columns, time.time()) if progress else str(message.get("progress") or "")
+        shown = (
+            bar(progress, self._columns, time.time())
+            if progress
+            else str(message.get("progress") or "")
+        )
         stream = message.get("stream")
         end = ""
         if self._terminal and not stream and shown:

@@ -25,8 +25,15 @@ def split(text: str) -> tuple[str, str, str]:
     if repository != repository.lower():
         if registry == DEFAULT_REGISTRY and "/" not in repository:
             repository = f"library/{repository}"
-        raise CliError(f"invalid reference format: repository name ({repository}) must be lowercase")
-    if not repository or set(repository) - _NAME or repository[0] in "._-/" or repository[-1] == "/":
+        raise CliError(
+            f"invalid reference format: repository name ({repository}) must be lowercase"
+        )
+    if (
+        not repository
+        or set(repository) - _NAME
+        or repository[0] in "._-/"
+        or repository[-1] == "/"
+    ):
         raise CliError("invalid reference format")
     if registry == DEFAULT_REGISTRY and "/" not in repository:
         repository = f"library/{repository}"

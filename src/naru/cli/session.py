@@ -56,9 +56,7 @@ def attach(
 ) -> Connection:
     connection, _ = client.hijack(
         f"/containers/{identifier}/attach"
-        + query(
-            stream=True, stdin=stdin, stdout=stdout, stderr=stderr, detachKeys=keys, logs=logs
-        )
+        + query(stream=True, stdin=stdin, stdout=stdout, stderr=stderr, detachKeys=keys, logs=logs)
     )
     return connection
 

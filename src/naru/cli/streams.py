@@ -82,7 +82,9 @@ class Demultiplexer:
                 if kind == 3:
                     from naru.cli.failures import CliError
 
-                    raise CliError(f"error from daemon in stream: {data[at:].decode(errors='replace')}")
+                    raise CliError(
+                        f"error from daemon in stream: {data[at:].decode(errors='replace')}"
+                    )
                 self._fd = 2 if kind == 2 else 1
                 continue
             piece = data[at : at + self._left]

@@ -23,12 +23,33 @@ _STRUCTS = (
     ("Name", "MaximumRetryCount"),
 )
 _NIL_POINTERS = frozenset(
-    ("PidsLimit", "MemorySwappiness", "OomKillDisable", "Init", "Healthcheck", "Health",
-     "StopTimeout", "IPAMConfig", "ConfigReference")  # fmt: skip
+    (
+        "PidsLimit",
+        "MemorySwappiness",
+        "OomKillDisable",
+        "Init",
+        "Healthcheck",
+        "Health",
+        "StopTimeout",
+        "IPAMConfig",
+        "ConfigReference",
+    )
 )
 _NIL_MAPS = frozenset(
-    ("Labels", "Volumes", "ExposedPorts", "Ports", "Options", "Sysctls", "Tmpfs", "DriverOpts",
-     "Annotations", "StorageOpt", "Networks", "Containers")  # fmt: skip
+    (
+        "Labels",
+        "Volumes",
+        "ExposedPorts",
+        "Ports",
+        "Options",
+        "Sysctls",
+        "Tmpfs",
+        "DriverOpts",
+        "Annotations",
+        "StorageOpt",
+        "Networks",
+        "Containers",
+    )
 )
 
 
@@ -69,7 +90,9 @@ class Template:
                 continue
             word = text.split(None, 1)[0] if text.strip() else ""
             if not word:
-                raise TemplateError("template parsing error: template: :1: missing value for command")
+                raise TemplateError(
+                    "template parsing error: template: :1: missing value for command"
+                )
             if word == "end" or word == "else":
                 return nodes, text
             if word in ("if", "with", "range"):
@@ -85,7 +108,7 @@ class Template:
         if end.startswith("else"):
             rest = end[4:].strip()
             if rest:
-                other = [self._block(*rest.split(None, 1))]  # type: ignore[arg-type]
+                other = [self._block(*rest.split(None, 1))]
                 end = "end"
             else:
                 other, end = self._parse_list()
@@ -98,7 +121,9 @@ class Template:
                 pairs = _pairs(value)
                 for key, item in pairs:
                     inner = dict(scope)
-                    for name, bound in zip(names, (key, item) if len(names) == 2 else (item,), strict=False):
+                    for name, bound in zip(
+                        names, (key, item) if len(names) == 2 else (item,), strict=False
+                    ):
                         inner[name] = bound
                     for node in body:
                         node(item, inner, out)
@@ -289,9 +314,7 @@ def _operand(word: str) -> Callable[[Any, Scope], Any] | str:
     elif word in FUNCTIONS:
         return word
     else:
-        raise TemplateError(
-            f'template parsing error: template: :1: function "{word}" not defined'
-        )
+        raise TemplateError(f'template parsing error: template: :1: function "{word}" not defined')
     return lambda dot, scope: constant
 
 
@@ -301,7 +324,9 @@ def _unquote(word: str) -> str:
     try:
         return str(loads('"' + word[1:-1] + '"'))
     except ValueError:
-        raise TemplateError("template parsing error: template: :1: unterminated quoted string") from None
+        raise TemplateError(
+            "template parsing error: template: :1: unterminated quoted string"
+        ) from None
 
 
 def _walk(value: Any, path: str, scope: Scope) -> Any:
@@ -319,9 +344,13 @@ def _walk(value: Any, path: str, scope: Scope) -> Any:
             if isinstance(value, Row) or scope["root"]:
                 kind = scope["root"]
                 raise TemplateError(
-                    f'template: :1:2: executing "" at <{path}>: '
-                    + (f"can't evaluate field {name} in type {kind}" if isinstance(value, Row) or value is not scope["$"]
-                       and kind.startswith("*") else f'map has no entry for key "{name}"')
+                    f'template: :1:{2 + path.rindex(".")}: executing "" at <{path}>: '
+                    + (
+                        f"can't evaluate field {name} in type {kind}"
+                        if isinstance(value, Row)
+                        or (value is not scope["$"] and kind.startswith("*"))
+                        else f'map has no entry for key "{name}"'
+                    )
                 )
             value = None
         elif value is None:
@@ -368,7 +397,9 @@ def _call(name: str, arguments: Sequence[Any]) -> Any:
     try:
         return FUNCTIONS[name](*arguments)
     except (TypeError, AttributeError, IndexError, ValueError) as error:
-        raise TemplateError(f'template: :1: executing "" at <{name}>: error calling {name}: {error}') from None
+        raise TemplateError(
+            f'template: :1: executing "" at <{name}>: error calling {name}: {error}'
+        ) from None
 
 
 def _index(value: Any, *keys: Any) -> Any:

@@ -85,7 +85,7 @@ def parse_bytes(text: str) -> int:
     except ValueError:
         raise ValueError(f"invalid size: '{text}'") from None
     if unit not in _POWERS:
-        raise ValueError(f"invalid suffix: '{text[len(number):].strip()}'")
+        raise ValueError(f"invalid suffix: '{text[len(number) :].strip()}'")
     if value < 0:
         raise ValueError(f"invalid size: '{text}'")
     return int(value * 1024 ** _POWERS[unit])

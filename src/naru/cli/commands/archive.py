@@ -49,9 +49,7 @@ def _check_output(path: str) -> None:
         return
     folder = os.path.dirname(path)
     if folder and not os.path.isdir(folder):
-        raise CliError(
-            f'invalid output path: directory "{folder}" does not exist'
-        )
+        raise CliError(f'invalid output path: directory "{folder}" does not exist')
 
 
 def _write(response: Response, path: str) -> None:

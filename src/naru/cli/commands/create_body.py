@@ -139,7 +139,12 @@ def body(values: Values, image: str, command: list[str]) -> dict[str, Any]:
     )
     values.values["network"] = values["network"] + values["net"]
     values.values["network-alias"] = values["network-alias"] + values["net-alias"]
-    for flag, allowed in (("pid", "PID"), ("uts", "UTS"), ("userns", "USER"), ("cgroupns", "CGROUP")):
+    for flag, allowed in (
+        ("pid", "PID"),
+        ("uts", "UTS"),
+        ("userns", "USER"),
+        ("cgroupns", "CGROUP"),
+    ):
         if not _valid_mode(flag, values[flag]):
             raise ValueError(f"--{flag}: invalid {allowed} mode")
     made: dict[str, Any] = {
@@ -192,11 +197,7 @@ def _health(values: Values) -> dict[str, Any]:
     for name in ("interval", "timeout", "retries", "start-period", "start-interval"):
         if values[f"health-{name}"] < 0:
             raise ValueError(f"--health-{name} cannot be negative")
-    given = [
-        name
-        for name in values.given
-        if name.startswith("health-")
-    ]
+    given = [name for name in values.given if name.startswith("health-")]
     if values["no-healthcheck"]:
         if given:
             raise ValueError("--no-healthcheck conflicts with --health-* options")

@@ -34,7 +34,11 @@ def port(context: Context, values: Values, arguments: list[str]) -> None:
 
     def shown(binding: dict[str, str]) -> str:
         address = binding["HostIp"]
-        return f"[{address}]:{binding['HostPort']}" if ":" in address else f"{address}:{binding['HostPort']}"
+        return (
+            f"[{address}]:{binding['HostPort']}"
+            if ":" in address
+            else f"{address}:{binding['HostPort']}"
+        )
 
     if len(arguments) > 1:
         number, slash, protocol = arguments[1].partition("/")
@@ -43,7 +47,7 @@ def port(context: Context, values: Values, arguments: list[str]) -> None:
         key = f"{number}/{protocol or 'tcp'}"
         bindings = ports.get(key)
         if not bindings:
-            raise CliError(f"Error: No public port '{key}' published for {name}")
+            raise CliError(f"Error: No public port '{arguments[1]}' published for {name}")
         for binding in bindings:
             print(shown(binding))
         return

@@ -82,7 +82,9 @@ def rows_of(
                     "CreatedAt": go_time(created) if created > 0 else "N/A",
                     "Size": human_size(size),
                     "VirtualSize": human_size4(size),
-                    "Containers": "N/A" if item.get("Containers", -1) < 0 else str(item["Containers"]),
+                    "Containers": "N/A"
+                    if item.get("Containers", -1) < 0
+                    else str(item["Containers"]),
                     "SharedSize": "N/A" if shared < 0 else human_size(shared),
                     "UniqueSize": "N/A" if shared < 0 else human_size(size - shared),
                 }

@@ -141,7 +141,9 @@ def run(context: Context, values: Values, arguments: list[str]) -> None:
 
             print(Template(form).run(info, root="system.dockerInfo"))
     else:
-        print(f"Client:\n Version:    {VERSION}\n Context:    default\n Debug Mode: {_bool(debug)}\n")
+        print(
+            f"Client:\n Version:    {VERSION}\n Context:    default\n Debug Mode: {_bool(debug)}\n"
+        )
         print("Server:")
         if failure is None:
             print("\n".join(server_lines(info)))

@@ -32,7 +32,9 @@ _PATHS = {
 _REFUSED = ("node", "service", "task", "plugin", "secret", "config")
 
 
-def fetch(client: Client, kind: str, name: str, *, size: bool = False, verbose: bool = False) -> bytes:
+def fetch(
+    client: Client, kind: str, name: str, *, size: bool = False, verbose: bool = False
+) -> bytes:
     """The object's JSON as the daemon sent it."""
     path = _PATHS[kind].format(percent(name, "/:@"))
     return client.call("GET", path + query(size=size, verbose=verbose)).body().strip()

@@ -58,9 +58,12 @@ def login(context: Context, values: Values, arguments: list[str]) -> None:
             "credential helpers are read but not written by this version of naru: "
             "log in with the helper's own tool"
         )
-    answer = context.client.post(
-        "/auth", {"username": username, "password": password, "serveraddress": key}
-    ) or {}
+    answer = (
+        context.client.post(
+            "/auth", {"username": username, "password": password, "serveraddress": key}
+        )
+        or {}
+    )
     config.store(key, username, password, answer.get("IdentityToken") or "")
     print(
         f"\nWARNING! Your credentials are stored unencrypted in '{config.path}'.\n"

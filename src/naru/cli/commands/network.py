@@ -88,12 +88,16 @@ def ipam_config(values: Values) -> list[dict[str, Any]]:
     for text in values["ip-range"]:
         config = place(text, "range")
         if "IPRange" in config:
-            raise CliError(f"cannot configure multiple ranges ({text}, {config['IPRange']}) on the same subnet ({config['Subnet']})")
+            raise CliError(
+                f"cannot configure multiple ranges ({text}, {config['IPRange']}) on the same subnet ({config['Subnet']})"
+            )
         config["IPRange"] = text
     for text in values["gateway"]:
         config = place(text, "gateway")
         if "Gateway" in config:
-            raise CliError(f"cannot configure multiple gateways ({text}, {config['Gateway']}) for the same subnet ({config['Subnet']})")
+            raise CliError(
+                f"cannot configure multiple gateways ({text}, {config['Gateway']}) for the same subnet ({config['Subnet']})"
+            )
         config["Gateway"] = text
     for name, address in key_values(values["aux-address"]).items():
         place(address, "aux-address").setdefault("AuxiliaryAddresses", {})[name] = address

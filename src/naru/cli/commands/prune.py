@@ -25,14 +25,12 @@ _FLAGS = """
 """
 
 
-def _confirmed(context: Context, values: Values, warning: str) -> None:
+def _confirmed(values: Values, warning: str) -> bool:
     if values["force"]:
-        return
+        return True
     sys.stdout.write(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ")
     sys.stdout.flush()
-    if sys.stdin.readline().strip().lower() != "y":
-        print()
-        raise CliError(f"{context.path.removeprefix('naru ')} has been cancelled")
+    return sys.stdin.readline().strip().lower() == "y"
 
 
 def _asked(values: Values, **more: dict[str, bool]) -> str:
@@ -44,7 +42,9 @@ def _asked(values: Values, **more: dict[str, bool]) -> str:
 
 def _containers(context: Context, values: Values) -> tuple[str, int]:
     answer = context.client.post("/containers/prune" + _asked(values))
-    return _section("Deleted Containers:", answer.get("ContainersDeleted")), answer["SpaceReclaimed"]
+    return _section("Deleted Containers:", answer.get("ContainersDeleted")), answer[
+        "SpaceReclaimed"
+    ]
 
 
 def _networks(context: Context, values: Values) -> tuple[str, int]:
@@ -73,8 +73,8 @@ def _section(title: str, lines: list[Any] | None) -> str:
 
 
 def containers(context: Context, values: Values, arguments: list[str]) -> None:
-    _confirmed(context, values, "This will remove all stopped containers.")
-    _report(*_containers(context, values))
+    if _confirmed(values, "This will remove all stopped containers."):
+        _report(*_containers(context, values))
 
 
 def images(context: Context, values: Values, arguments: list[str]) -> None:
@@ -83,24 +83,20 @@ def images(context: Context, values: Values, arguments: list[str]) -> None:
         if values["all"]
         else "This will remove all dangling images."
     )
-    _confirmed(context, values, what)
-    _report(*_images(context, values, every=values["all"]))
+    if _confirmed(values, what):
+        _report(*_images(context, values, every=values["all"]))
 
 
 def volumes(context: Context, values: Values, arguments: list[str]) -> None:
     kind = "all local volumes" if values["all"] else "anonymous local volumes"
-    _confirmed(context, values, f"This will remove {kind} not used by at least one container.")
-    _report(*_volumes(context, values, every=values["all"]))
+    if _confirmed(values, f"This will remove {kind} not used by at least one container."):
+        _report(*_volumes(context, values, every=values["all"]))
 
 
 def networks(context: Context, values: Values, arguments: list[str]) -> None:
-    _confirmed(
-        context,
-        values,
-        "This will remove all custom networks not used by at least one container.",
-    )
-    text, _ = _networks(context, values)
-    print(text, end="")
+    what = "This will remove all custom networks not used by at least one container."
+    if _confirmed(values, what):
+        print(_networks(context, values)[0], end="")
 
 
 def _report(text: str, space: int) -> None:
@@ -114,7 +110,11 @@ def system(context: Context, values: Values, arguments: list[str]) -> None:
     items = [
         "all stopped containers",
         "all networks not used by at least one container",
-        *(["all anonymous volumes not used by at least one container"] if values["volumes"] else []),
+        *(
+            ["all anonymous volumes not used by at least one container"]
+            if values["volumes"]
+            else []
+        ),
         "all images without at least one container associated to them"
         if values["all"]
         else "all dangling images",
@@ -123,7 +123,8 @@ def system(context: Context, values: Values, arguments: list[str]) -> None:
     if values["filter"]:
         body += "\n  Items to be pruned will be filtered with:\n"
         body += "".join(f"  - {name}={value}\n" for name, value in values["filter"])
-    _confirmed(context, values, body)
+    if not _confirmed(values, body):
+        return
     space = 0
     steps: list[Callable[[], tuple[str, int]]] = [
         lambda: _containers(context, values),

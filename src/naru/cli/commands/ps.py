@@ -39,6 +39,7 @@ COLUMNS = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"]
 
 def ports_text(ports: list[dict[str, Any]] | None) -> str:
     """`0.0.0.0:80->80/tcp, 443/tcp`, consecutive ports joined to ranges."""
+
     def order(port: dict[str, Any]) -> tuple[Any, ...]:
         return (port["PrivatePort"], port.get("IP", ""), port.get("PublicPort", 0), port["Type"])
 

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from naru.cli.flags import Values
     from naru.cli.main import Context
 
-RUN_FLAGS = FLAGS + """\
+RUN_FLAGS = (
+    FLAGS
+    + """\
 -d --detach = Run in the background and print the container ID
 --detach-keys string = Keys that detach from the container
 --sig-proxy bool:true = Pass received signals on to the process
 """
+)
 
 
 def _failed(error: Exception, verb: str, status: int = 125) -> CliError:
@@ -50,7 +53,7 @@ def _create(context: Context, values: Values, image: str, made: dict[str, Any]) 
     reference.split(image)
     if values["pull"] not in ("always", "missing", "never", ""):
         raise CliError(
-            f"invalid pull option: '{values['pull']}': must be one of \"always\", \"missing\" or "
+            f'invalid pull option: \'{values["pull"]}\': must be one of "always", "missing" or '
             '"never"'
         )
     if "disable-content-trust" in values.given and not values["disable-content-trust"]:
@@ -100,7 +103,9 @@ def create(context: Context, values: Values, arguments: list[str]) -> None:
         raise CliError(error.message) from None
     except (CliError, ValueError) as error:
         text = error.message if isinstance(error, CliError) else str(error)
-        raise _failed(CliError(text), "create") if isinstance(error, ValueError) else error from None
+        raise (
+            _failed(CliError(text), "create") if isinstance(error, ValueError) else error
+        ) from None
     print(identifier)
 
 

@@ -43,8 +43,10 @@ def pull_image(
 ) -> None:
     """Pulls, showing progress on `out`; raises what the daemon reports."""
     registry, repository, version = reference.split(image)
-    name = repository.removeprefix("library/") if registry == reference.DEFAULT_REGISTRY else (
-        f"{registry}/{repository}"
+    name = (
+        repository.removeprefix("library/")
+        if registry == reference.DEFAULT_REGISTRY
+        else (f"{registry}/{repository}")
     )
     response = context.client.call(
         "POST",
@@ -91,8 +93,10 @@ def push(context: Context, values: Values, arguments: list[str]) -> None:
         version = "latest"
         if not values["quiet"]:
             print("Using default tag: latest", flush=True)
-    name = repository.removeprefix("library/") if registry == reference.DEFAULT_REGISTRY else (
-        f"{registry}/{repository}"
+    name = (
+        repository.removeprefix("library/")
+        if registry == reference.DEFAULT_REGISTRY
+        else (f"{registry}/{repository}")
     )
     platform: Any = None
     if values["platform"]:
@@ -121,8 +125,6 @@ def push(context: Context, values: Values, arguments: list[str]) -> None:
     progress.show(response.lines(), aux)
     for note in notes:
         context.warn(note)
-
-
 
 
 COMMANDS = {

@@ -51,7 +51,8 @@ def run(context: Context, values: Values, names: list[str]) -> None:
     import sys
 
     asked = body(values)
-    failures, warnings = [], []
+    failures: list[str] = []
+    warnings: list[str] = []
     for name in names:
         try:
             answer = context.client.post(at(name, "/update"), asked)

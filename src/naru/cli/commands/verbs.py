@@ -44,12 +44,16 @@ def _present(name: str) -> str:
 
 
 def stop(context: Context, values: Values, names: list[str]) -> None:
-    asked = query(t=str(values["timeout"]) if "timeout" in values.given else None, signal=values["signal"])
+    asked = query(
+        t=str(values["timeout"]) if "timeout" in values.given else None, signal=values["signal"]
+    )
     each(names, lambda name: context.client.post(at(name, "/stop") + asked) and None)
 
 
 def restart(context: Context, values: Values, names: list[str]) -> None:
-    asked = query(t=str(values["timeout"]) if "timeout" in values.given else None, signal=values["signal"])
+    asked = query(
+        t=str(values["timeout"]) if "timeout" in values.given else None, signal=values["signal"]
+    )
     each(names, lambda name: context.client.post(at(name, "/restart") + asked) and None)
 
 

@@ -57,7 +57,9 @@ def row(item: dict[str, Any]) -> dict[str, object]:
 def create(context: Context, values: Values, arguments: list[str]) -> None:
     name = arguments[0] if arguments else values["name"]
     if arguments and values["name"]:
-        raise CliError('conflicting options: cannot specify a volume-name through both --name and as a positional arg')
+        raise CliError(
+            "conflicting options: cannot specify a volume-name through both --name and as a positional arg"
+        )
     answer = context.client.post(
         "/volumes/create",
         {
@@ -83,7 +85,9 @@ def ls(context: Context, values: Values, arguments: list[str]) -> None:
     if values["format"] not in ("", "table", "json"):
         for made, item in zip(rows, items, strict=True):
             made["Label"] = (item.get("Labels") or {}).get
-    print(listing(rows, HEADERS, ["Driver", "Name"], values["format"], kind="volumeContext"), end="")
+    print(
+        listing(rows, HEADERS, ["Driver", "Name"], values["format"], kind="volumeContext"), end=""
+    )
 
 
 def remove(context: Context, values: Values, names: list[str]) -> None:

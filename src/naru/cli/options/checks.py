@@ -10,12 +10,36 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ULIMITS = frozenset(
-    ("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile",
-     "nproc", "rss", "rtprio", "rttime", "sigpending", "stack")  # fmt: skip
+    (
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    )
 )
 _SYSCTLS = frozenset(
-    ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall",
-     "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced")  # fmt: skip
+    (
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    )
 )
 
 
@@ -245,7 +269,9 @@ def gpu_request(text: str) -> dict[str, Any]:
         if key == "count":
             seen = True
             if value != "all" and not value.isdigit():
-                raise ValueError(f'invalid count ({value}): value must be either "all" or an integer')
+                raise ValueError(
+                    f'invalid count ({value}): value must be either "all" or an integer'
+                )
             request["Count"] = -1 if value == "all" else int(value)
         elif key == "device":
             seen = True

@@ -32,7 +32,7 @@ def attachment(text: str) -> dict[str, Any]:
         else:
             raise ValueError(f"invalid field key {key}")
     if "gw-priority" in asked and not asked["gw-priority"].lstrip("-").isdigit():
-        raise ValueError(f"invalid gw-priority (strconv.Atoi: parsing \"{asked['gw-priority']}\")")
+        raise ValueError(f'invalid gw-priority (strconv.Atoi: parsing "{asked["gw-priority"]}")')
     if not asked.get("name"):
         raise ValueError("network name/id is not specified")
     return asked
@@ -61,7 +61,8 @@ def endpoint(asked: dict[str, Any], links: list[str]) -> dict[str, Any]:
         if asked.get(key)
     }
     options = {
-        name: value for name, _, value in (item.partition("=") for item in asked.get("driver-opt", []))
+        name: value
+        for name, _, value in (item.partition("=") for item in asked.get("driver-opt", []))
     }
     return {
         "IPAMConfig": ipam or None,
