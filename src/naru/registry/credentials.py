@@ -79,7 +79,7 @@ def _decode(value: str, shape: type[T], name: str) -> T:
     try:
         # Clients differ in alphabet and padding: both are put right.
         text = value.strip().replace("+", "-").replace("/", "_").rstrip("=")
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        data = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
         return msgspec.convert(without_nulls(msgspec.json.decode(data or b"{}")), shape)
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
         raise InvalidParameter(f"invalid {name} header: {error}") from error

@@ -69,7 +69,7 @@ class Pusher:
             if wanted and name.tag and (image := records.images.get(tag.image_id)) is not None:
                 chosen.append((image, name))
         if not chosen:
-            if reference.bare:
+            if not any(tag.name.startswith(f"{reference.name}:") for tag in records.tags.values()):
                 raise NotFound(
                     f"An image does not exist locally with the tag: {reference.familiar_name}"
                 )
