@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -48,14 +48,14 @@ class Exit(Protocol):
     def at(self) -> int: ...
 
 
-class Acknowledge(Protocol):
-    async def __call__(self, ended: Exit, /) -> None: ...
+Acknowledge = Callable[[Any], Awaitable[None]]
+"""Gives the very `Exit` back that was heard."""
 
 
 class Exits:
     """`heard` is for the supervisor: it is called once per exit and again after a restart.
 
-    Until `begin`, exits are kept: the output of what a former daemon started must be taken up first.
+    Until `begin`, exits are kept: the output of a former daemon's runs must be taken up first.
     """
 
     def __init__(

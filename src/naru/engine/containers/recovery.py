@@ -80,7 +80,7 @@ class Recovery:
 
     async def __call__(self) -> None:
         await self._adopt()
-        # Before anything ends: from then on a directory without a record may be a removal under way.
+        # Before anything ends: then a directory without a record may be a removal under way.
         await self._clear_leftovers()
         await self._exits.begin()
         await self._finish()
