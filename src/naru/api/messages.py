@@ -59,7 +59,7 @@ class Query:
 
     def filters(self) -> dict[str, list[str]]:
         """`filters`: {"label": ["a=b"]} or, from old clients, {"label": {"a=b": true}}."""
-        value = self.json("filters", dict[str, list[str] | dict[str, bool]])  # type: ignore[arg-type]
+        value = self.json("filters", dict[str, list[str] | dict[str, bool]])
         return {
             key: [item for item in items if not isinstance(items, dict) or items[item]]
             for key, items in (value or {}).items()
@@ -123,7 +123,8 @@ class Response:
         if body is None:
             self.body = b""
         else:
-            self.body = bytes(body) if isinstance(body, bytes | bytearray) else jsonread.encode(body)
+            raw = isinstance(body, bytes | bytearray)
+            self.body = bytes(body) if raw else jsonread.encode(body)
             self.headers.setdefault("Content-Type", content_type)
 
 

@@ -63,7 +63,10 @@ class HttpRequest:
         return self._read
 
     async def json(self, shape: type[T]) -> T:
-        return jsonread.decode((await self.body()).strip() or b"{}", shape)
+        body = (await self.body()).strip()
+        if body:
+            self._expect_json()
+        return jsonread.decode(body or b"{}", shape)
 
     async def stream(self) -> AsyncIterator[bytes]:
         while piece := await self._body.read():
@@ -85,6 +88,19 @@ class HttpRequest:
             lines.append(f"Content-Type: {content_type}")
         self.hijacked = self._take_over("\r\n".join([*lines, "", ""]).encode("latin-1"))
         return self.hijacked
+
+    def _expect_json(self) -> None:
+        """Docker's rule, and what keeps a web page's form from driving an engine on localhost:
+        a browser asks before it sends this type to another site.
+        """
+        given = self.headers.get("content-type", "")
+        kind = given.partition(";")[0].strip().lower()
+        if not kind:
+            raise InvalidParameter(f"malformed Content-Type header ({given}): mime: no media type")
+        if kind != "application/json":
+            raise InvalidParameter(
+                f"unsupported Content-Type header ({given}): must be 'application/json'"
+            )
 
     def disconnected(self) -> asyncio.Future[None]:
         return self._watch()

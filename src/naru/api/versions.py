@@ -142,7 +142,10 @@ def _no_artifacts_allowed(document: Document) -> Document:
 
 
 def _image_container(document: Document) -> Document:
-    return {"Container": document.get("Container", ""), "ContainerConfig": {}}
+    return {
+        "Container": document.get("Container") or "",
+        "ContainerConfig": document.get("ContainerConfig") or {},
+    }
 
 
 def _option_names(document: Document) -> Document:

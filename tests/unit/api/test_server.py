@@ -246,8 +246,34 @@ async def test_a_body_may_be_read_twice(edge: Edge) -> None:
 
     edge.route("POST", "/thing", handler)
     client = await edge.connect()
-    await client.send(b'POST /thing HTTP/1.1\r\nHost: d\r\nContent-Length: 7\r\n\r\n{"a":1}')
+    await client.send(
+        b"POST /thing HTTP/1.1\r\nHost: d\r\nContent-Type: application/json; charset=utf-8"
+        b'\r\nContent-Length: 7\r\n\r\n{"a":1}'
+    )
     assert json.loads((await client.answer())[2]) == [{"a": 1}, 7]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("", "malformed Content-Type header (): mime: no media type"),
+        ("Content-Type: text/plain\r\n", "unsupported Content-Type header (text/plain): must be"
+         " 'application/json'"),
+    ],
+)  # fmt: skip
+async def test_json_must_say_that_it_is_json(edge: Edge, header: str, message: str) -> None:
+    async def handler(request: Request) -> Answer:
+        return Response(await request.json(dict[str, int]))
+
+    edge.route("POST", "/thing", handler)
+    client = await edge.connect()
+    await client.send(
+        f"POST /thing HTTP/1.1\r\nHost: d\r\n{header}Content-Length: 2\r\n\r\n{{}}".encode()
+    )
+    status, _, body = await client.answer()
+    assert (status, json.loads(body)) == (400, {"message": message})
+    await client.send(f"POST /thing HTTP/1.1\r\nHost: d\r\n{header}\r\n".encode())
+    assert (await client.answer())[2] == b"{}"  # no body, no matter
 
 
 async def test_a_malformed_body_is_the_clients_fault(edge: Edge) -> None:
