@@ -165,7 +165,7 @@ class Networks:
             container,
             attached.settings,
             ports=publishing.shown(container, attached.ports),
-            key=attached.netns or Path("/proc/1/ns/net"),
+            key=attached.netns or self._plane.path("default"),
         )
 
     async def renamed(self, container: ContainerRecord) -> None:

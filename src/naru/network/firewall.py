@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -46,7 +46,13 @@ class BridgeRules:
 
 
 class Firewall(Protocol):
-    """Blocking; called from one thread at a time."""
+    """Blocking; called from one thread at a time.
+
+    `guards_loopback`: containers are kept from the host's 127.0.0.0/8, so that the bridges may let
+    the host's own loopback traffic through to published ports.
+    """
+
+    guards_loopback: ClassVar[bool]
 
     def start(self, bridges: Sequence[BridgeRules]) -> None:
         """Make or repair the static part and the bridges' part; published ports stay."""
@@ -76,6 +82,8 @@ class Firewall(Protocol):
 
 class NoFirewall:
     """`--iptables=false`: the administrator sets the rules, so nothing can be published."""
+
+    guards_loopback: ClassVar[bool] = False
 
     def start(self, bridges: Sequence[BridgeRules]) -> None:
         pass

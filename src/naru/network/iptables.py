@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
+from typing import ClassVar
 
 from naru.network.firewall import BridgeRules, PortMap
 from naru.spec.errors import InternalError
@@ -33,6 +34,8 @@ _HOOKS = (
 
 class Iptables:
     """`Firewall`; keeps what it set up in memory, and writes the chains anew on each change."""
+
+    guards_loopback: ClassVar[bool] = True
 
     def __init__(self, *, name: str) -> None:
         self._tag = name.removeprefix("naru-").upper()

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
+from typing import ClassVar
 
 from naru.network import nfnetlink as nf
 from naru.network.firewall import BridgeRules, PortMap
@@ -151,6 +152,8 @@ def _rules(table: Table) -> list[Message]:
 
 class Nftables:
     """`Firewall` by raw netlink, in the namespace of the thread that makes it."""
+
+    guards_loopback: ClassVar[bool] = True
 
     def __init__(self, *, table: str) -> None:
         self._kernel = Transactions()

@@ -146,10 +146,6 @@ class Plane:
         found = self._open.get(container_id)
         return found.namespace if found else None
 
-    def statistics_path(self, container_id: str) -> Path:
-        """Where a thread finds the namespace to read its interface counters."""
-        return self.path(container_id)
-
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
         # Shielded: a client that hangs up must not leave a change half recorded.

@@ -52,8 +52,9 @@ class Resolver:
         datagram, stream = namespace.datagram.dup(), namespace.stream.dup()
         try:
             port = 0 if own else 53
-            datagram.bind((RESOLVER, port))
-            stream.bind((RESOLVER, port))
+            for unbound in (datagram, stream):
+                if unbound.getsockname()[1] == 0:  # else by a resolver that was closed since
+                    unbound.bind((RESOLVER, port))
             stream.listen(16)
             datagram.setblocking(False)
             stream.setblocking(False)

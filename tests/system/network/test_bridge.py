@@ -13,7 +13,14 @@ import pytest
 from naru.engine.networking.creation import NetworkCreate
 from naru.engine.networking.settings import NetworkSettings
 from naru.spec.containers import ContainerConfig, PortBinding
-from naru.spec.errors import Conflict, Forbidden, InternalError, InvalidParameter, NotFound
+from naru.spec.errors import (
+    Conflict,
+    Forbidden,
+    InternalError,
+    InvalidParameter,
+    NotFound,
+    Unsupported,
+)
 from naru.spec.networks import IPAM, EndpointIPAMConfig, EndpointSettings, IPAMPool
 from tests.system.network.engine import Host, command, fetch, on_a_host_of_its_own
 
@@ -226,6 +233,11 @@ def test_user_networks_resolve_names_and_are_apart(tmp_path: Path, backend: str)
         hosts = (directory / "hosts").read_text()
         assert "10.0.0.1\tmine" in hosts
         assert joined.endpoints["back"].ip_address not in hosts
+        # Out of the last network and in again: the resolver ends and begins anew.
+        await host.networks.disconnect("front", "web", force=False)
+        await host.networks.connect("front", "web", EndpointSettings())
+        output = await host.inside(web, "busybox", "nslookup", "-type=a", "client", "127.0.0.11")
+        assert client.endpoints["front"].ip_address in output
         with pytest.raises(InternalError, match="is not connected to"):
             await host.networks.disconnect("back", "web", force=False)
         for record in (web, client, alien):
@@ -435,6 +447,35 @@ def test_many_at_once(tmp_path: Path) -> None:
         async with asyncio.timeout(20):  # the kernel takes namespaces down in its own time
             while "veth" in await command("ip", "-br", "link"):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+        await host.stop()
+
+    on_a_host_of_its_own(tmp_path, work)
+
+
+def test_without_a_firewall_nothing_is_published_and_loopback_stays_closed(tmp_path: Path) -> None:
+    async def work(host: Host) -> None:
+        await host.start(iptables=False)
+        web = await host.container("web", port_bindings=published("8080"))
+        with pytest.raises(Unsupported, match="--iptables=false"):
+            await host.networks.attach(web)
+        plain = await host.run(await host.container("plain"))
+        assert await command("nft", "list", "ruleset") == ""
+        flag = await command("cat", "/proc/sys/net/ipv4/conf/naru-test0/route_localnet")
+        assert flag == "0\n"
+        await host.networks.detach(plain.id)
+        await host.stop()
+
+    on_a_host_of_its_own(tmp_path, work)
+
+
+def test_without_a_default_bridge_there_is_loopback_alone(tmp_path: Path) -> None:
+    async def work(host: Host) -> None:
+        await host.start(NetworkSettings(bridge=""))
+        record = await host.run(await host.container("lonely"))
+        assert record.endpoints == {}
+        assert "eth0" not in await host.inside(record, "ip", "link")
+        assert [each["Name"] for each in host.networks.search({})] == ["host", "none"]
+        await host.networks.detach(record.id)
         await host.stop()
 
     on_a_host_of_its_own(tmp_path, work)

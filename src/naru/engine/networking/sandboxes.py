@@ -182,6 +182,8 @@ class Sandboxes:
         """The container's networks, that of its network mode first: it becomes eth0."""
         found: dict[str, tuple[NetworkRecord, EndpointSettings]] = {}
         for ref, settings in record.endpoints.items():
+            if ref == "bridge" and not self._settings.bridge:
+                continue  # `--bridge none`: loopback is all there is
             by_id = self._catalog.get(settings.network_id) if settings.network_id else None
             network = self._catalog.named(ref) or by_id or self._catalog.find(ref)
             found.setdefault(network.id, (network, endpoints.cleared(settings)))

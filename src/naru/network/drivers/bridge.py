@@ -136,9 +136,9 @@ class BridgeDriver:
             _sysctl("ipv4/ip_forward", "1")
             if network.enable_ipv6:
                 _sysctl("ipv6/conf/all/forwarding", "1")
-        # For published ports on the host's 127.0.0.1; the firewall drops what containers send
-        # there (see nftables' raw chain).
-        _sysctl(f"ipv4/conf/{name}/route_localnet", "1")
+        if self._firewall.guards_loopback:
+            # For published ports on the host's 127.0.0.1.
+            _sysctl(f"ipv4/conf/{name}/route_localnet", "1")
         with suppress(FileNotFoundError):  # no IPv6 in this kernel
             _sysctl(f"ipv6/conf/{name}/accept_ra", "0")
 
