@@ -178,6 +178,11 @@ class Records:
         """The number of the last event that subscribers have been given (or could have been)."""
         return self._seq
 
+    @property
+    def listeners(self) -> int:
+        """How many are subscribed to events now."""
+        return len(self._subscribers)
+
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call `callback` on the event loop for every event from now on -> the way to end it."""
         token = object()

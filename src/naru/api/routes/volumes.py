@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import field
 
 from naru.api.messages import Request, Response, Router
+from naru.engine.volume_view import encode_volume
 from naru.engine.volumes import Volumes
 from naru.spec.api import Api
 from naru.spec.errors import Unsupported
-from naru.spec.volumes import VolumeRecord
 
 
 class _Create(Api, frozen=True):
@@ -65,17 +64,3 @@ class VolumeRoutes:
             request.query.filters(), all_by_default=request.version < (1, 42)
         )
         return Response({"VolumesDeleted": done.names, "SpaceReclaimed": done.reclaimed})
-
-
-def encode_volume(record: VolumeRecord) -> dict[str, Any]:
-    """`Volume` of the API; labels and options that were never given are null, as dockerd's are."""
-    created = datetime.fromtimestamp(record.created // 1_000_000_000, UTC)
-    return {
-        "CreatedAt": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "Driver": record.driver,
-        "Labels": record.labels or None,
-        "Mountpoint": record.mountpoint,
-        "Name": record.name,
-        "Options": record.options or None,
-        "Scope": "local",
-    }
