@@ -37,7 +37,7 @@ class Flag:
 
 
 class Values:
-    """The flags of one call: `values["name"]`, and whether it was given: `"name" in values.given`."""
+    """The flags of one call: `values["name"]`; `values.given` names those that were given."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}

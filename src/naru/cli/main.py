@@ -146,7 +146,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone; keep the interpreter from complaining at its own flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 1
-    return status if _flush() else 1
+    status = status if _flush() else 1
+    if argv is None:
+        # As a program: nothing is left to do that the kernel does not do faster than the
+        # interpreter's own teardown.
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def _flush() -> bool:

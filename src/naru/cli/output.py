@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from naru.cli.templates import Row
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +42,7 @@ def listing(
         lines = [[headers[name] for name in columns]]
         lines += [[str(row[name]) for name in columns] for row in rows]
         return table(lines)
-    from naru.cli.templates import Template, TemplateError
+    from naru.cli.templates import Row, Template, TemplateError
 
     if form == "json":
         form = "{{json .}}"

@@ -355,7 +355,8 @@ def _walk(value: Any, path: str, scope: Scope) -> Any:
             value = None
         elif value is None:
             raise TemplateError(
-                f'template: :1:2: executing "" at <{path}>: nil pointer evaluating interface {{}}.{name}'
+                f'template: :1:2: executing "" at <{path}>: '
+                f"nil pointer evaluating interface {{}}.{name}"
             )
         else:
             raise TemplateError(

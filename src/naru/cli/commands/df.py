@@ -93,9 +93,10 @@ def details(usage: dict[str, Any], now: float) -> str:
               "CONTAINERS"]]  # fmt: skip
     for image in usage.get("Images") or []:
         repository, tag, _ = names_of(image, digests=False)[0]
+        ago = human_duration(now - image["Created"]) + " ago"
         shared = max(image["SharedSize"], 0)
         lines.append(
-            [repository, tag, short_id(image["Id"]), human_duration(now - image["Created"]) + " ago",
+            [repository, tag, short_id(image["Id"]), ago,
              human_size(image["Size"]), human_size4(shared), human_size4(image["Size"] - shared),
              str(image["Containers"])]
         )  # fmt: skip

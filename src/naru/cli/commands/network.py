@@ -89,14 +89,16 @@ def ipam_config(values: Values) -> list[dict[str, Any]]:
         config = place(text, "range")
         if "IPRange" in config:
             raise CliError(
-                f"cannot configure multiple ranges ({text}, {config['IPRange']}) on the same subnet ({config['Subnet']})"
+                f"cannot configure multiple ranges ({text}, {config['IPRange']}) "
+                f"on the same subnet ({config['Subnet']})"
             )
         config["IPRange"] = text
     for text in values["gateway"]:
         config = place(text, "gateway")
         if "Gateway" in config:
             raise CliError(
-                f"cannot configure multiple gateways ({text}, {config['Gateway']}) for the same subnet ({config['Subnet']})"
+                f"cannot configure multiple gateways ({text}, {config['Gateway']}) "
+                f"for the same subnet ({config['Subnet']})"
             )
         config["Gateway"] = text
     for name, address in key_values(values["aux-address"]).items():

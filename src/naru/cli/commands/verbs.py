@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def each(names: Iterable[str], act: Callable[[str], str | None]) -> None:
-    """Runs `act` on every name and prints what it returns; failures are shown, then end it with 1."""
+    """Runs `act` on every name and prints what it returns; failures come last, with status 1."""
     failures: list[str] = []
     for name in names:
         try:

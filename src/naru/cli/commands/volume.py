@@ -58,7 +58,8 @@ def create(context: Context, values: Values, arguments: list[str]) -> None:
     name = arguments[0] if arguments else values["name"]
     if arguments and values["name"]:
         raise CliError(
-            "conflicting options: cannot specify a volume-name through both --name and as a positional arg"
+            "conflicting options: cannot specify a volume-name through both --name and as a "
+            "positional arg"
         )
     answer = context.client.post(
         "/volumes/create",
