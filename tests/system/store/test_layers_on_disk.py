@@ -1,0 +1,209 @@
+"""The layer store on real drivers: what kill -9 leaves is repaired, and containers' own layers."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from naru.kernel.mounts import is_mounted, mounts_below, unmount
+from naru.spec.errors import NotFound
+from naru.store.choice import choose
+from naru.store.layers import LayerStore
+from naru.store.records import Records
+from naru.store.tarstream import Entry, TarReader
+from naru.store.tarwriter import TarWriter
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+C = "c" * 64
+
+
+class Store:
+    def __init__(self, root: Path, driver: str) -> None:
+        self.root = root / "data"
+        self.records = Records.open(root / "records.db")
+        self.layers = LayerStore(
+            root=self.root,
+            records=self.records,
+            driver=choose(driver, self.root),
+            run_root=root / "run",
+        )
+
+    async def close(self) -> None:
+        await self.layers.close()
+        await self.records.close()
+
+
+@pytest.fixture(params=["overlay2", "overlay", "vfs"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    made = Store(tmp_path, request.param)
+    yield made
+    await made.close()
+    for target in mounts_below(tmp_path):
+        unmount(target)
+
+
+def archive(**files: bytes) -> tuple[str, io.BytesIO]:
+    out = io.BytesIO()
+    tar = TarWriter(out)
+    for name, data in files.items():
+        tar.add(Entry(name, size=len(data)), [data])
+    tar.close()
+    return "sha256:" + hashlib.sha256(out.getvalue()).hexdigest(), io.BytesIO(out.getvalue())
+
+
+async def image(store: Store) -> str:
+    record = await store.layers.register(None, *archive(hello=b"world"))
+    return record.chain_id
+
+
+async def test_a_container_s_life(store: Store) -> None:
+    chain = await image(store)
+    layers = store.layers
+    await layers.create_writable(C, chain)
+    path = await layers.mount(C)
+    assert await layers.mount(C) == path == layers.target(C)
+    assert (path / "hello").read_bytes() == b"world"
+    assert (path / "etc/hosts").read_bytes() == b""
+    assert os.readlink(path / "etc/mtab") == "/proc/mounts"
+    assert await layers.changes(C) == []  # the mount points are nobody's change
+    (path / "new").write_bytes(b"x")
+    await layers.unmount(C)
+    await layers.unmount(C)
+    assert not is_mounted(path)
+    assert [change.path for change in await layers.changes(C)] == ["/new"]
+    out = io.BytesIO()
+    await layers.diff(C, out)
+    assert [entry.name for entry in TarReader(io.BytesIO(out.getvalue()))] == ["new"]
+    await layers.mount(C)
+    await layers.remove_writable(C)
+    await layers.remove_writable(C)
+    assert not path.exists()
+    with pytest.raises(NotFound):
+        await layers.mount(C)
+
+
+async def test_what_an_image_has_is_not_replaced_by_mount_points(store: Store) -> None:
+    record = await store.layers.register(
+        None, *archive(**{"etc/hosts": b"mine", "dev": b"a file", "proc/keep": b""})
+    )
+    await store.layers.create_writable(C, record.chain_id)
+    path = await store.layers.mount(C)
+    assert (path / "etc/hosts").read_bytes() == b"mine"
+    assert (path / "dev").read_bytes() == b"a file"
+    assert os.listdir(path / "proc") == ["keep"]
+
+
+async def test_a_container_without_an_image(store: Store) -> None:
+    await store.layers.create_writable(C, "")
+    path = await store.layers.mount(C)
+    assert (path / "proc").is_dir()
+
+
+async def test_an_init_that_fails_leaves_no_mount(store: Store) -> None:
+    chain = await image(store)
+    await store.layers.create_writable(C, chain)
+
+    def fail(root: Path) -> None:
+        raise RuntimeError(str(root))
+
+    with pytest.raises(RuntimeError, match="merged"):
+        await store.layers.mount(C, init=fail)
+    assert not is_mounted(store.layers.target(C))
+
+
+async def test_many_containers_at_once(store: Store) -> None:
+    chain = await image(store)
+    names = [f"{number:064x}" for number in range(20)]
+
+    async def live(name: str) -> None:
+        await store.layers.create_writable(name, chain)
+        path = await store.layers.mount(name)
+        assert (path / "hello").exists()
+        await store.layers.unmount(name)
+        await store.layers.remove_writable(name)
+
+    await asyncio.gather(*(live(name) for name in names))
+    assert not set(names) & set(store.layers.driver.layers())
+
+
+async def test_a_view_shows_a_layer_read_only(store: Store) -> None:
+    chain = await image(store)
+    path = await store.layers.view(chain)
+    assert (path / "hello").read_bytes() == b"world"
+    with pytest.raises(OSError, match="Read-only"):
+        (path / "hello").write_bytes(b"x")
+    await store.layers.end_view(chain)
+    assert not path.exists()
+
+
+_KILLED = """
+import asyncio, io, sys
+from pathlib import Path
+from naru.store.choice import choose
+from naru.store.layers import LayerStore
+from naru.store.records import Records
+from naru.store.tarstream import Entry
+from naru.store.tarwriter import TarWriter
+
+class Slow(io.RawIOBase):
+    '''An archive that never ends, and tells when a megabyte of it was read.'''
+    def __init__(self):
+        out = io.BytesIO()
+        TarWriter(out).add(Entry("f", size=1000), [b"x" * 1000])
+        self.piece, self.count = out.getvalue(), 0
+    def read(self, size=-1):
+        self.count += 1
+        if self.count == 1000:
+            print("reading", flush=True)
+        return self.piece
+
+async def main(root, driver):
+    records = Records.open(root / "records.db")
+    layers = LayerStore(root=root / "data", records=records, driver=choose(driver, root / "data"),
+                        run_root=root / "run")
+    await layers.create_writable("d" * 64, "")
+    await layers.mount("d" * 64)
+    await layers.register(None, "sha256:" + "0" * 64, Slow())
+
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+"""
+
+
+def _be_killed(root: Path, driver: str) -> None:
+    command = [sys.executable, "-c", _KILLED, str(root), driver]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"reading\n"
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+@pytest.mark.parametrize("driver", ["overlay2", "overlay", "vfs"])
+async def test_what_kill_minus_nine_leaves_is_removed_at_the_next_start(
+    tmp_path: Path, driver: str
+) -> None:
+    await asyncio.to_thread(_be_killed, tmp_path, driver)
+    store = Store(tmp_path, driver)
+    try:
+        left = set(store.layers.driver.layers())
+        kept = {record.storage_id for record in store.records.layers.values()}
+        removed = await store.layers.recover()
+        assert "d" * 64 in removed
+        assert set(removed) == left - kept
+        assert set(store.layers.driver.layers()) == kept
+        assert mounts_below(tmp_path) == []
+    finally:
+        await store.close()
+        for target in mounts_below(tmp_path):
+            unmount(target)
