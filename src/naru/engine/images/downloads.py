@@ -47,7 +47,11 @@ class LayerDownload:
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not self._file.done():
             await self.finished()  # raises: it failed before it began
-        return await asyncio.to_thread(self._file.result().reader)
+        try:
+            return await asyncio.to_thread(self._file.result().reader)
+        except FileNotFoundError as error:
+            await self.finished()  # raises: it was thrown away
+            raise InternalError(f"{self.descriptor.digest}: {error}") from error
 
     async def finished(self) -> None:
         """Wait until the blob is here; raises what prevented it."""

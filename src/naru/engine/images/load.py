@@ -20,11 +20,11 @@ from naru.engine.images import events, progress
 from naru.engine.images.layer_intake import KeptLayer, keep, unpack
 from naru.engine.images.library import Library
 from naru.engine.images.progress import Message
-from naru.engine.pipes import Inbound
+from naru.engine.pipes import BrokenStream, Inbound
 from naru.engine.tasks import Tasks
 from naru.spec import oci
 from naru.spec import reference as references
-from naru.spec.errors import InvalidParameter, NaruError, NotFound
+from naru.spec.errors import InternalError, InvalidParameter, NaruError, NotFound
 from naru.spec.images import BlobRecord, ImageRecord
 from naru.spec.jsonread import without_nulls
 from naru.spec.oci import Descriptor, Platform
@@ -93,8 +93,10 @@ class Loader:
                     yield message
             except (TarError, msgspec.MsgspecError) as error:
                 raise InvalidParameter(f"invalid archive: {error}") from error
-            except OSError as error:
+            except BrokenStream as error:
                 raise InvalidParameter(str(error)) from error
+            except OSError as error:
+                raise InternalError(f"load: {error}") from error
             finally:
                 unneeded = set(lease.held)
         if unneeded - self._library.needed_blobs():

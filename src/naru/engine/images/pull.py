@@ -24,7 +24,7 @@ from naru.registry.credentials import ANONYMOUS, Credentials
 from naru.registry.repository import Fetched, Repository
 from naru.registry.transport import Transport
 from naru.spec import oci
-from naru.spec.errors import InvalidParameter, NaruError, NotFound
+from naru.spec.errors import InternalError, InvalidParameter, NaruError, NotFound
 from naru.spec.images import BlobRecord
 from naru.spec.layers import chain_id
 from naru.spec.oci import Descriptor, ImageConfig, Manifest, Platform
@@ -90,6 +90,8 @@ class Puller:
                 await self._pull_one(repository, name, platform, report)
         except NaruError as failed:
             error = failed
+        except OSError as failed:
+            error = InternalError(f"pull of {reference.familiar}: {failed}")
         except BaseException as failed:
             error = failed
             raise
