@@ -22,7 +22,7 @@ def bar(detail: dict[str, Any], columns: int, now: float) -> str:
         return ""
     units = detail.get("units") or ""
     if total <= 0:
-        return f"{current:8d} {units}" if units else f"{human_size4(current):>8}"
+        return f"{current} {units}" if units else f"{human_size4(current):>8}"
     percent = min(int(current / total * 100) // 2, 50)
     drawn = ""
     if columns > 110:
@@ -69,37 +69,30 @@ class Progress:
                 str(detail.get("message") or message.get("error")), detail.get("code") or 1
             )
         identifier = str(message.get("id") or "")
-        progress = message.get("progressDetail") or {}
-        busy = bool(progress) or bool(message.get("progress"))
         up = 0
-        if identifier and busy:
+        if identifier and ("progressDetail" in message or message.get("progress")):
             if identifier not in self._lines:
                 self._lines[identifier] = len(self._lines)
                 if self._terminal:
                     self._out.write("\n")
             up = len(self._lines) - self._lines[identifier]
-        elif identifier in self._lines:
-            up = len(self._lines) - self._lines[identifier]
-        elif not identifier:
-            # text without an id starts a new block of lines below
+        else:
+            # what has no line of its own starts a new block below
             self._lines.clear()
-        if self._terminal and identifier and up:
+        if up and self._terminal:
             self._out.write(f"\x1b[{up}A")
-        self._line(message, identifier, progress)
-        if self._terminal and identifier and up:
+        self._line(message, identifier)
+        if up and self._terminal:
             self._out.write(f"\x1b[{up}B")
         if self._terminal:
             self._out.flush()
 
-    def _line(self, message: dict[str, Any], identifier: str, progress: dict[str, Any]) -> None:
-        shown = (
-            bar(progress, self._columns, time.time())
-            if progress
-            else str(message.get("progress") or "")
-        )
+    def _line(self, message: dict[str, Any], identifier: str) -> None:
+        detail = message.get("progressDetail")
+        shown = bar(detail, self._columns, time.time()) if detail else ""
         stream = message.get("stream")
         end = ""
-        if self._terminal and not stream and shown:
+        if self._terminal and not stream and detail is not None:
             self._out.write("\x1b[2K\r")
             end = "\r"
         elif shown:
@@ -113,14 +106,15 @@ class Progress:
             self._out.write(f"{identifier}: ")
         if message.get("from"):
             self._out.write(f"(from {message['from']}) ")
-        if shown:
-            self._out.write(f"{message.get('status', '')} {shown}{end}")
+        status = message.get("status", "")
+        if detail is not None and self._terminal:
+            self._out.write(f"{status} {shown}{end}")
+        elif message.get("progress"):
+            self._out.write(f"{status} {message['progress']}{end}")
         elif stream:
             self._out.write(f"{stream}{end}")
         else:
-            if self._terminal and identifier in self._lines:
-                self._out.write("\x1b[2K\r")
-            self._out.write(f"{message.get('status', '')}{end}\n")
+            self._out.write(f"{status}{end}\n")
 
 
 def progress_to(out: TextIO) -> Progress:

@@ -43,16 +43,11 @@ def pull_image(
 ) -> None:
     """Pulls, showing progress on `out`; raises what the daemon reports."""
     registry, repository, version = reference.split(image)
-    name = (
-        repository.removeprefix("library/")
-        if registry == reference.DEFAULT_REGISTRY
-        else (f"{registry}/{repository}")
-    )
     response = context.client.call(
         "POST",
         "/images/create"
         + query(
-            fromImage=name,
+            fromImage=f"{registry}/{repository}",
             tag="" if all_tags else version or "latest",
             platform=platform.lower(),
         ),
