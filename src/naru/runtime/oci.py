@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import shutil
@@ -103,13 +104,13 @@ class OciRuntime:
         self.name = name
         self._path = path
         self._args = list(args)
-        self._exec_root = exec_root
         self._state_root = exec_root / f"runtime-{name}"
         self._supervisor = supervisor
         self._seccomp = seccomp
         self._warmth = warmth
         self._systemd_cgroup = systemd_cgroup
-        self._numbers = 0
+        self._scratch_root = exec_root / f"starts-{name}"
+        self._scratches = itertools.count(1)
 
     @property
     def _program(self) -> str:
@@ -164,7 +165,7 @@ class OciRuntime:
     ) -> tuple[int, Stdio]:
         """Start another process (OCI `process`) in a running container -> its pid and stdio."""
         self.expect_start()
-        description = self._exec_root / f"exec-{exec_id}.json"
+        description = self._scratch(".json")
         description.write_bytes(msgspec.json.encode(process))
         try:
             return await self._spawn(
@@ -188,9 +189,7 @@ class OciRuntime:
         tty: bool,
         stdin: bool,
     ) -> tuple[int, Stdio]:
-        self._numbers += 1
-        scratch = self._exec_root / f"start-{os.getpid()}-{self._numbers}"
-        error_log, pid_file = scratch.with_suffix(".log"), scratch.with_suffix(".pid")
+        error_log, pid_file = self._scratch(".log"), self._scratch(".pid")
         argv = [*self._command("--log", str(error_log), "--log-format", "json"), *command]
         argv += ["--pid-file", str(pid_file)]
         if tty:
@@ -224,6 +223,15 @@ class OciRuntime:
             raise
         finally:
             error_log.unlink(missing_ok=True)
+
+    def _scratch(self, suffix: str) -> Path:
+        """A new name for a file that lives as long as one start."""
+        number = next(self._scratches)
+        if number == 1:
+            self._scratch_root.mkdir(mode=0o700, exist_ok=True)
+            for left in self._scratch_root.iterdir():  # by a daemon that was killed
+                left.unlink(missing_ok=True)
+        return self._scratch_root / f"{os.getpid()}-{number}{suffix}"
 
     def _write_config(self, bundle: Path, config: Mapping[str, Any] | None) -> str:
         """-> argv[0] of the container."""

@@ -390,7 +390,7 @@ class Supervisor:
     # -- beginnings and ends ----------------------------------------------------------------
 
     def reap(self) -> None:
-        while self.starting or self.children:
+        while True:
             try:
                 pid, wait_status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -46,6 +47,10 @@ def exec_root(tmp_path: Path) -> Iterator[Path]:
     if (root / "supervisor.sock").exists() and lock.exists():
         with suppress(ProcessLookupError, ValueError):
             os.kill(int(lock.read_text()), signal.SIGKILL)
+    if (root / "pids").exists():  # a test that failed
+        for path in (root / "pids").iterdir():
+            with suppress(ProcessLookupError):
+                os.kill(json.loads(path.read_text())["pid"], signal.SIGKILL)
 
 
 @pytest.fixture

@@ -52,6 +52,8 @@ async def drive(bench: Bench) -> None:
         await bench.supervisor.acknowledge(await bench.exit_of("c", "e"))
         assert await bench.supervisor.quit()
     finally:
+        for left in await bench.supervisor.live():
+            await bench.runtime.delete(left.container_id)
         await bench.close()
         cgroups.Group(cgroups.detect(), bench.cgroup).remove()
 
