@@ -109,21 +109,19 @@ class Remove:
         exited = live.next_exit()
         runtime = self._runtimes[record.host_config.runtime]
         try:
-            if record.state.status is Status.PAUSED:
-                await runtime.resume(record.id)
             await runtime.kill(record.id, signals.KILL)
+            if record.state.status is Status.PAUSED:
+                await runtime.resume(record.id)  # a frozen process does not even die
+        except NaruError as error:
+            # Most likely it has ended, which is told soon.
+            log.info("container %s is not killed: %s", record.id[:12], error)
+        try:
             await asyncio.wait_for(exited, _KILL_SECONDS)
         except TimeoutError:
             raise InternalError(
                 f'cannot remove container "/{record.name}": could not kill container: '
                 "tried to kill container, but did not receive an exit event"
             ) from None
-        except NaruError as error:
-            present = self._containers.get(record.id)
-            if present is not None and present.running:
-                raise InternalError(
-                    f'cannot remove container "/{record.name}": could not kill container: {error}'
-                ) from error
 
     def _anonymous_volumes(self, record: ContainerRecord) -> Sequence[str]:
         """Those that were made for this container and that no other container has taken over."""

@@ -59,10 +59,13 @@ class Stop:
             if marked is None:
                 raise Conflict(f"cannot kill container: {ref}: {transitions.not_running(record)}")
             record = marked
-        if record.running:
-            await self._signal(record, number)
-        if number == signals.KILL and record.running:
+        if not record.running:
+            return
+        sent = await self._signal(record, number)
+        if number == signals.KILL:
             await self._await_kill(record, exited)
+        elif not sent:
+            raise Conflict(f"cannot kill container: {ref}: {transitions.not_running(record)}")
 
     async def _mark(self, record: ContainerRecord, live: Live) -> ContainerRecord | None:
         """Say in the record that the end is the user's wish; None when there is nothing to end.
@@ -101,19 +104,19 @@ class Stop:
             await self._signal(present, signals.KILL)
         await self._await_kill(present, exited)
 
-    async def _signal(self, record: ContainerRecord, number: int) -> None:
+    async def _signal(self, record: ContainerRecord, number: int) -> bool:
+        """-> False when it cannot be signalled: most likely it has ended, which is told soon."""
         runtime = self._runtimes[record.host_config.runtime]
         try:
             await runtime.kill(record.id, number)
-            if record.state.status is Status.PAUSED:
-                # A frozen process gets no signal: it must run to end.
-                await self._resume(record)
         except NaruError as error:
-            present = self._containers.get(record.id)
-            if present is not None and present.running and present.state.pid == record.state.pid:
-                raise InternalError(f"cannot kill container: {record.id}: {error}") from error
-            return  # it ended meanwhile
+            log.info("container %s is not signalled: %s", record.id[:12], error)
+            return False
+        if record.state.status is Status.PAUSED:
+            # A frozen process gets no signal: it must run to end.
+            await self._resume(record)
         await self._containers.tell(occurrence(record, "kill", signal=str(number)))
+        return True
 
     async def _resume(self, record: ContainerRecord) -> None:
         live = self._containers.live(record)
