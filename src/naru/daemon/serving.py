@@ -73,15 +73,17 @@ class Daemon:
     async def run(self) -> None:
         """Serve until a signal (or `request_stop`) ends it; errors of the start are raised."""
         config = self._config
-        asyncio.get_running_loop().set_default_executor(
-            ThreadPoolExecutor(_THREADS, thread_name_prefix="naru")
-        )
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="naru"))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.request_stop)
         descriptors.raise_limit()
         bound = listeners.bind(config)
         try:
             config.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
             app = self._build(config)
-            self._watch_signals(app)
+            loop.add_signal_handler(signal.SIGHUP, self._start_reload, app)
+            loop.add_signal_handler(signal.SIGUSR1, self._dump_stacks)
             await app.start()
             server = Server(router=app.router)
             try:
@@ -110,13 +112,6 @@ class Daemon:
         if self._stop_signals >= _SIGNALS_TO_GIVE_UP:
             log.error("Forcing shutdown after %d signals", self._stop_signals)
             os._exit(1)
-
-    def _watch_signals(self, app: App) -> None:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.request_stop)
-        loop.add_signal_handler(signal.SIGINT, self.request_stop)
-        loop.add_signal_handler(signal.SIGHUP, self._start_reload, app)
-        loop.add_signal_handler(signal.SIGUSR1, self._dump_stacks)
 
     def _start_reload(self, app: App) -> None:
         if self._reload is None or self._reload.done():
