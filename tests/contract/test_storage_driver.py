@@ -222,6 +222,18 @@ def test_layers_stack_and_whiteouts_hide(store: Store) -> None:
         assert sorted(os.listdir(root / "d")) == ["gone", "kept"]
 
 
+def test_directories_that_an_archive_leaves_out_keep_their_attributes(store: Store) -> None:
+    store.layer(
+        A, None, folder("tmp", mode=0o1777, uid=5), folder("tmp/in", mode=0o700, gid=6), file("x")
+    )
+    store.layer(B, A, file("tmp/in/new"), file("fresh/new"))
+    with store.mounted(B, read_only=True) as root:
+        found = tree(root)
+        assert found["tmp"][:3] == (stat.S_IFDIR | 0o1777, 5, 0)
+        assert found["tmp/in"][:3] == (stat.S_IFDIR | 0o700, 0, 6)
+        assert found["fresh"][:3] == (stat.S_IFDIR | 0o755, 0, 0)
+
+
 def test_an_opaque_directory_shows_only_its_own_layer(store: Store) -> None:
     store.layer(A, None, folder("d"), file("d/old", b"1"), folder("d/sub"), file("d/sub/x"))
     store.layer(B, A, folder("d"), file("d/.wh..wh..opq"), file("d/new", b"2"))

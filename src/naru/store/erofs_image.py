@@ -16,7 +16,8 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import BinaryIO
 
 from naru.store import tarstream
@@ -84,6 +85,7 @@ class _Node:
         "children",
         "chunks",
         "gid",
+        "implied",
         "inline",
         "links",
         "mode",
@@ -104,6 +106,7 @@ class _Node:
         self.links = 1
         self.size = 0
         self.rdev = 0
+        self.implied = False  # a directory that no member speaks of, only of its content
         self.xattrs: dict[str, bytes] = {}
         self.children: dict[bytes, _Node] | None = {} if stat.S_ISDIR(mode) else None
         self.tail = b""  # a link's target or a directory's blocks
@@ -131,6 +134,21 @@ class LayerImage:
         for entry in reader:
             self._add(entry, reader.offset)
         self.tar_blocks = -(-reader.offset // BLOCK)
+
+    def adopt(self, below: Callable[[str], Path | None]) -> None:
+        """Give directories that no member speaks of the attributes of those `below`."""
+        pending = [("", self._root)]
+        while pending:
+            above, node = pending.pop()
+            for name, child in (node.children or {}).items():
+                if child.children is None:
+                    continue
+                path = above + os.fsdecode(name)
+                pending.append((path + "/", child))
+                if child.implied and (found := below(path)) is not None:
+                    status = os.stat(found)
+                    child.mode, child.mtime = status.st_mode, status.st_mtime_ns
+                    child.uid, child.gid = status.st_uid, status.st_gid
 
     # -- the tree -------------------------------------------------------------------------------
 
@@ -208,6 +226,7 @@ class LayerImage:
             child = children.get(part)
             if child is None:
                 child = _Node(stat.S_IFDIR | 0o755)
+                child.implied = True
                 self._replace(path[-1], part, child)
             if stat.S_ISLNK(child.mode):
                 links += 1
@@ -341,6 +360,7 @@ def _components(name: str) -> list[bytes]:
 
 
 def _describe(node: _Node, entry: Entry) -> None:
+    node.implied = False
     node.mode = stat.S_IFMT(node.mode) | (entry.mode & 0o7777)
     node.uid, node.gid, node.mtime = entry.uid, entry.gid, entry.mtime
     opaque = {k: v for k, v in node.xattrs.items() if k.endswith(".overlay.opaque")}

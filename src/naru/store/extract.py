@@ -78,6 +78,9 @@ class Extractor:
         self._track = whiteouts is not None
         self._times: dict[str, int] = {}  # of directories, set when their content is complete
         self.written = 0
+        self.implied: set[str] = (
+            set()
+        )  # directories that no member speaks of, only of their content
 
     def __enter__(self) -> Extractor:
         return self
@@ -177,6 +180,7 @@ class Extractor:
                 os.close(fd)
             if self._track:
                 self._mine.add(step)
+            self.implied.add(step)
             fd = self._open_in_root(step)
         return fd
 
@@ -209,6 +213,7 @@ class Extractor:
             opened, _inherits = self._directory(path)
             self._whiteouts.make_opaque(opened, lambda child: f"{path}/{child}" in self._mine)
         self._times[path] = entry.mtime
+        self.implied.discard(path)
 
     def _root_attributes(self, entry: Entry) -> None:
         if self._is_root:

@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 from contextlib import suppress
+from pathlib import Path
 
 _FICLONE = 0x40049409
 _CHUNK = 8 << 20
@@ -90,6 +91,17 @@ class _Copy:
                     raise
                 self._clone = False
         return self._clone
+
+
+def copy_root_attributes(source: Path, target: Path) -> None:
+    """Owner, mode and times of one directory for another.
+
+    A union shows the attributes of its topmost layer's directory: that takes after those below.
+    """
+    status = os.stat(source)
+    os.chown(target, status.st_uid, status.st_gid)
+    os.chmod(target, status.st_mode & 0o7777)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def copy_attributes(source: str, target: str, status: os.stat_result) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from naru.store.diff import Item, listing, marker, read_xattr, same_metadata, write_items
 from naru.store.driver import Change, ChangeKind
+from naru.store.treecopy import copy_root_attributes
 from naru.store.whiteouts import METADATA_PREFIX, OPAQUE, PREFIX
 
 _OPAQUE_XATTRS = ("trusted.overlay.opaque", "user.overlay.opaque")
@@ -89,6 +90,24 @@ class UpperDiff:
 
     def write(self, out: BinaryIO) -> None:
         write_items(self._items("", self._upper), out)
+
+    def adopt(self, directories: Iterable[str]) -> None:
+        """Give directories of the upper layer the attributes that they have in those below.
+
+        For an archive that holds files without their directories: it means to change the files.
+        """
+        for name in sorted(directories):
+            if (lower := self.below(name)) is not None:
+                copy_root_attributes(lower, Path(self._upper, name))
+
+    def below(self, name: str) -> Path | None:
+        """The directory that the layers below show at a path relative to the root, no link's."""
+        stack: Sequence[str] = self._lowers
+        for part in name.split("/"):
+            status, stack = self._look_up(part, stack)
+            if status is None or not stack:
+                return None
+        return Path(stack[0])
 
     def _items(self, name: str, directory: str) -> Iterator[Item]:
         for child, path, status in self._listing(directory):

@@ -16,9 +16,10 @@ from naru.kernel.mounts import Mount, mount, unmount
 from naru.spec.errors import Unsupported
 from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
-from naru.store.drivers.homes import Homes, copy_root_attributes, make_directory, size_option
+from naru.store.drivers.homes import Homes, make_directory, size_option
 from naru.store.drivers.probe import backing_filesystem, filesystem_type, filesystems
-from naru.store.extract import extract
+from naru.store.extract import Extractor
+from naru.store.treecopy import copy_root_attributes
 from naru.store.upper import AufsMarks, UpperDiff
 
 _UNSUITABLE = ("aufs", "btrfs", "ecryptfs", "overlay")
@@ -68,7 +69,10 @@ class Aufs:
 
     def apply(self, layer: str, diff: BinaryIO) -> int:
         # `.wh.` files are what the branch itself holds: unpacked as they are.
-        return extract(diff, self._homes[layer] / "diff", whiteouts=None)
+        with Extractor(self._homes[layer] / "diff") as extractor:
+            written = extractor.extract(diff)
+        self._upper(layer).adopt(extractor.implied)
+        return written
 
     def diff(self, layer: str, out: BinaryIO) -> None:
         self._upper(layer).write(out)

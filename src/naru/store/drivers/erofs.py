@@ -29,7 +29,7 @@ from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
 from naru.store.drivers.probe import backing_filesystem, filesystems, overlay_refusal
 from naru.store.erofs_image import LayerImage, Unmappable
-from naru.store.extract import extract
+from naru.store.extract import Extractor
 from naru.store.sizes import parse_size
 from naru.store.upper import UpperDiff
 from naru.store.whiteouts import OverlayWhiteouts
@@ -114,6 +114,7 @@ class Erofs:
             copied = _Tee(diff, tar)
             try:
                 image.read(cast(BinaryIO, copied))
+                image.adopt(lambda path: self._below(layer).below(path))
                 with (home / "layer.erofs").open("w+b") as out:
                     image.write(out)
                     out.flush()
@@ -123,7 +124,9 @@ class Erofs:
                 copied.drain()
                 tar.seek(0)
                 (home / "layer.erofs").unlink(missing_ok=True)
-                content = extract(tar, home / "tree", whiteouts=OverlayWhiteouts())
+                with Extractor(home / "tree", whiteouts=OverlayWhiteouts()) as extractor:
+                    content = extractor.extract(tar)
+                self._below(layer).adopt(extractor.implied)
             tar.flush()
             # A record will say that the layer is there, so it must be, whatever happens next.
             os.fsync(tar.fileno())
@@ -198,6 +201,9 @@ class Erofs:
 
     def _upper(self, layer: str) -> UpperDiff:
         return UpperDiff(self._own_tree(layer), self._show(self._lower(layer)))
+
+    def _below(self, layer: str) -> UpperDiff:
+        return UpperDiff(self._root / layer / "tree", self._show(self._lower(layer)))
 
     def _own_tree(self, layer: str) -> Path:
         """Where the layer's own files can be read."""

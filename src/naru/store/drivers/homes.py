@@ -61,14 +61,6 @@ def make_directory(path: Path, mode: int) -> Path:
     return path
 
 
-def copy_root_attributes(source: Path, target: Path) -> None:
-    """A union shows the root directory of its topmost layer: that takes after the one below."""
-    status = os.stat(source)
-    os.chown(target, status.st_uid, status.st_gid)
-    os.chmod(target, status.st_mode & 0o7777)
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
 def size_option(driver: str, options: Mapping[str, str], *, known: tuple[str, ...] = ()) -> int:
     """`<driver>.size` in bytes, 0 without it; any option but that and `known` is refused."""
     size = 0

@@ -17,7 +17,7 @@ from naru.kernel.mounts import Mount
 from naru.spec.errors import Unsupported
 from naru.store.diff import TreeDiff, usage_of
 from naru.store.driver import Change, Usage
-from naru.store.drivers.homes import Homes, copy_root_attributes, make_directory, size_option
+from naru.store.drivers.homes import Homes, make_directory, size_option
 from naru.store.drivers.probe import (
     backing_filesystem,
     in_user_namespace,
@@ -26,7 +26,7 @@ from naru.store.drivers.probe import (
     supports_dtype,
 )
 from naru.store.extract import extract
-from naru.store.treecopy import link_tree
+from naru.store.treecopy import copy_root_attributes, link_tree
 from naru.store.upper import UpperDiff
 from naru.store.whiteouts import DeleteWhiteouts, OverlayWhiteouts
 

@@ -18,7 +18,7 @@ from naru.kernel.mounts import Mount
 from naru.spec.errors import Unsupported
 from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
-from naru.store.drivers.homes import Homes, copy_root_attributes, make_directory, size_option
+from naru.store.drivers.homes import Homes, make_directory, size_option
 from naru.store.drivers.probe import (
     backing_filesystem,
     in_user_namespace,
@@ -26,7 +26,8 @@ from naru.store.drivers.probe import (
     overlay_refusal,
     supports_dtype,
 )
-from naru.store.extract import extract
+from naru.store.extract import Extractor
+from naru.store.treecopy import copy_root_attributes
 from naru.store.upper import Marks, OverlayMarks, UpperDiff
 from naru.store.whiteouts import OverlayWhiteouts
 
@@ -87,7 +88,10 @@ class Overlay2:
 
     def apply(self, layer: str, diff: BinaryIO) -> int:
         whiteouts = OverlayWhiteouts(userxattr=self._userxattr)
-        return extract(diff, self._homes[layer] / "diff", whiteouts=whiteouts)
+        with Extractor(self._homes[layer] / "diff", whiteouts=whiteouts) as extractor:
+            written = extractor.extract(diff)
+        self._upper(layer).adopt(extractor.implied)
+        return written
 
     def diff(self, layer: str, out: BinaryIO) -> None:
         self._upper(layer).write(out)
