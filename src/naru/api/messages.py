@@ -100,8 +100,14 @@ class Request(Protocol):
     def stream(self) -> AsyncIterator[bytes]:
         """The body piece by piece, with back-pressure: for load, import, cp, build."""
 
-    async def hijack(self, content_type: str | None = None) -> Hijacked:
-        """Answer 101 UPGRADED (the client sent `Upgrade`) or 200, then hand over the connection."""
+    async def hijack(
+        self, content_type: str | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> Hijacked:
+        """Answer 101 UPGRADED (the client sent `Upgrade`) or 200, then hand over the connection.
+
+        It is the handler's until the handler returns `HIJACKED`; then it is closed. `headers` join
+        the answer (a WebSocket's key).
+        """
 
     def disconnected(self) -> asyncio.Future[None]:
         """Done when the client hangs up: to end streams such as events, logs and wait."""

@@ -72,7 +72,9 @@ class HttpRequest:
         while piece := await self._body.read():
             yield piece
 
-    async def hijack(self, content_type: str | None = None) -> Hijacked:
+    async def hijack(
+        self, content_type: str | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> Hijacked:
         """Answer and take the connection over. A rest of the body is read and dropped first.
 
         The handler owns the connection until it returns; then it is closed.
@@ -86,6 +88,7 @@ class HttpRequest:
             lines = ["HTTP/1.1 200 OK"]
         if content_type is not None:
             lines.append(f"Content-Type: {content_type}")
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         self.hijacked = self._take_over("\r\n".join([*lines, "", ""]).encode("latin-1"))
         return self.hijacked
 

@@ -396,6 +396,24 @@ async def test_an_h2c_upgrade_names_its_protocol(edge: Edge) -> None:
     assert await client.rest() == b"PRI * HTTP/2.0\r\n\r\n<eof>"
 
 
+async def test_a_handler_may_add_headers_to_the_answer(edge: Edge) -> None:
+    async def handler(request: Request) -> Answer:
+        await request.hijack(headers={"Sec-WebSocket-Accept": "key"})
+        return HIJACKED
+
+    edge.route("GET", "/containers/{id}/attach/ws", handler)
+    client = await edge.connect()
+    await client.send(
+        b"GET /containers/x/attach/ws HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\n"
+        b"Upgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n"
+    )
+    status, headers = await client.head()
+    assert status.startswith("HTTP/1.1 101 ")
+    assert headers["upgrade"] == "websocket"
+    assert headers["sec-websocket-accept"] == "key"
+    assert await client.rest() == b""
+
+
 async def test_a_hijack_on_a_connection_that_was_used_before(edge: Edge) -> None:
     attach(edge, echo)
     client: Client = await edge.connect()
