@@ -31,6 +31,8 @@ _MS_BIND = 0x1000
 _MNT_DETACH = 2
 _SIOCGIFINDEX = 0x8933
 _LOOPBACK_INDEX = 1
+_NSFS_MAGIC = 0x6E736673
+_STATFS_SIZE = 256  # more than struct statfs has; f_type comes first
 
 _SYSCTLS = {
     # Docker's defaults since 20.10: services need no capability to bind port 80, nor to ping.
@@ -137,8 +139,16 @@ def unname(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def is_namespace(path: Path) -> bool:
+    """Is a namespace mounted at `path`, or is it the empty file that a reboot leaves?"""
+    buffer = ctypes.create_string_buffer(_STATFS_SIZE)
+    if libc.statfs(os.fsencode(path), buffer) != 0:
+        return False
+    return ctypes.c_long.from_buffer(buffer).value == _NSFS_MAGIC
+
+
 def open_existing(path: Path) -> Namespace:
-    """The namespace at `path`, with fresh sockets inside: after a restart of the daemon."""
+    """The namespace at `path`, with fresh sockets inside; `OSError` when there is none."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return inside(fd, lambda: _with_sockets(fd))

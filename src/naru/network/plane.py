@@ -58,7 +58,7 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
 @dataclass
 class _Open:
     sandbox: Sandbox
-    namespace: Namespace
+    namespace: Namespace | None = None  # open while it is worked on: five file descriptors
 
 
 class Plane:
@@ -142,9 +142,13 @@ class Plane:
         """After a restart: take over what `live` containers have, undo what others left."""
         return await self._run(self._adopt, set(live))
 
-    def namespace(self, container_id: str) -> Namespace | None:
-        found = self._open.get(container_id)
-        return found.namespace if found else None
+    async def namespace(self, container_id: str) -> Namespace:
+        """The container's namespace, opened; until `put_away`."""
+        return await self._run(lambda: self._entered(self._opened(container_id)))
+
+    def put_away(self, container_id: str) -> None:
+        """Close the namespace's descriptors, soon: its path keeps it, and can be opened again."""
+        self._worker.submit(self._put_away, container_id)
 
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
@@ -171,8 +175,8 @@ class Plane:
     def _close(self) -> None:
         self._pool.close()
         self._ports.close()
-        for opened in self._open.values():
-            opened.namespace.close()
+        for container_id in list(self._open):
+            self._put_away(container_id)
         self._open.clear()
         self._firewall.close()
         self._flows.close()
@@ -221,13 +225,12 @@ class Plane:
 
     def _connect(self, container_id: str, join: Join) -> Sandbox:
         opened = self._opened(container_id)
+        namespace = self._entered(opened)
         joins = [*opened.sandbox.joins, join]
         sandbox = msgspec.structs.replace(opened.sandbox, joins=joins)
         self._write(sandbox)
         try:
-            self.driver(join.network).join(
-                join.network, join.endpoint, opened.namespace, route=join.route
-            )
+            self.driver(join.network).join(join.network, join.endpoint, namespace, route=join.route)
         except BaseException:
             self._write(opened.sandbox)
             raise
@@ -245,7 +248,7 @@ class Plane:
                 self._forget_flows(join.endpoint.ports)
                 self._ports.release(container_id, join.endpoint.ports)
         if kept and not any(join.route for join in kept):
-            kept = self._rerouted(opened.namespace, kept)
+            kept = self._rerouted(self._entered(opened), kept)
         opened.sandbox = msgspec.structs.replace(opened.sandbox, joins=kept)
         self._write(opened.sandbox)
         return opened.sandbox
@@ -272,7 +275,7 @@ class Plane:
             self._forget_flows(sandbox.ports)
         self._ports.release(container_id)
         namespaces.unname(self.path(container_id))
-        if opened is not None:
+        if opened is not None and opened.namespace is not None:
             opened.namespace.close()
         self._state(container_id).unlink(missing_ok=True)
         return sandbox
@@ -284,13 +287,11 @@ class Plane:
             if container_id not in live or sandbox is None:
                 self._detach(container_id)
                 continue
-            try:
-                namespace = namespaces.open_existing(self.path(container_id))
-            except OSError as error:
-                _log.warning("container %s: its network is gone: %s", container_id, error)
+            if not namespaces.is_namespace(self.path(container_id)):
+                _log.warning("container %s: its network namespace is gone", container_id)
                 self._detach(container_id)
                 continue
-            self._open[container_id] = _Open(sandbox, namespace)
+            self._open[container_id] = _Open(sandbox)
             for lost in self._ports.hold_again(container_id, sandbox.ports):
                 _log.warning("port %s:%d was bound by another", lost.host_ip, lost.host_port)
             adopted.append(sandbox)
@@ -308,6 +309,17 @@ class Plane:
         if opened is None:
             raise InternalError(f"container {container_id} has no network namespace")
         return opened
+
+    def _entered(self, opened: _Open) -> Namespace:
+        if opened.namespace is None:
+            opened.namespace = namespaces.open_existing(self.path(opened.sandbox.container_id))
+        return opened.namespace
+
+    def _put_away(self, container_id: str) -> None:
+        opened = self._open.get(container_id)
+        if opened is not None and opened.namespace is not None:
+            opened.namespace.close()
+            opened.namespace = None
 
     def _known(self) -> list[str]:
         names = {path.name.removesuffix(".json") for path in self._root.iterdir()}

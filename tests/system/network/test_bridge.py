@@ -393,8 +393,7 @@ def test_a_udp_client_reaches_the_next_container_at_once(tmp_path: Path) -> None
         client.connect(("127.0.0.1", 5353))  # the same source port throughout
         for name in ("first", "second"):
             record = await host.run(await host.container(name, port_bindings=bindings))
-            namespace = host.plane.namespace(record.id)
-            assert namespace is not None
+            namespace = await host.plane.namespace(record.id)
             server = namespace.datagram  # a socket inside the container
             server.bind(("0.0.0.0", 53))
             server.settimeout(2)
@@ -476,6 +475,32 @@ def test_without_a_default_bridge_there_is_loopback_alone(tmp_path: Path) -> Non
         assert "eth0" not in await host.inside(record, "ip", "link")
         assert [each["Name"] for each in host.networks.search({})] == ["host", "none"]
         await host.networks.detach(record.id)
+        await host.stop()
+
+    on_a_host_of_its_own(tmp_path, work)
+
+
+async def descriptors(host: Host) -> int:
+    """How many this process has, once what was put away is closed and the pool is full again."""
+    await host.plane.host_networks()  # by the same worker, in its turn
+    async with asyncio.timeout(10):
+        while host.plane._pool._ready.qsize() < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_running_container_costs_the_daemon_no_descriptor_but_its_ports(tmp_path: Path) -> None:
+    async def work(host: Host) -> None:
+        await host.start()
+        await host.networks.create(NetworkCreate(name="front"))
+        warm = await host.run(await host.container("warm"))
+        before = await descriptors(host)
+        plain = await host.run(await host.container("plain", port_bindings=published("8080")))
+        named = await host.run(await host.container("named", network_mode="front"))
+        # One for the port, two for the resolver.
+        assert await descriptors(host) == before + 3
+        for record in (warm, plain, named):
+            await host.networks.detach(record.id)
         await host.stop()
 
     on_a_host_of_its_own(tmp_path, work)

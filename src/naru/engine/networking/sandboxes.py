@@ -122,6 +122,7 @@ class Sandboxes:
             self._addresses.release(network, join.endpoint)
             raise
         await self._introduce(attached, join, settings)
+        self._plane.put_away(record.id)
         return attached.settings[network.name]
 
     async def disconnect(self, record: ContainerRecord, network: NetworkRecord) -> None:
@@ -135,6 +136,7 @@ class Sandboxes:
         if attached.resolver is not None and not attached.view:
             attached.resolver.close()
             attached.resolver = None
+        self._plane.put_away(record.id)
 
     async def detach(self, container_id: str) -> Attached | None:
         """Take down what `attach` set up -> what there was, None when nothing."""
@@ -266,6 +268,8 @@ class Sandboxes:
             await self._introduce(
                 attached, join, by_network.get(join.network.id, EndpointSettings())
             )
+        if attached.netns is not None:
+            self._plane.put_away(record.id)
         return attached
 
     async def _introduce(self, attached: Attached, join: Join, settings: EndpointSettings) -> None:
@@ -282,9 +286,9 @@ class Sandboxes:
         )
 
     async def _resolve(self, attached: Attached) -> None:
-        namespace = self._plane.namespace(attached.record.id)
-        if attached.resolver is not None or namespace is None:
+        if attached.resolver is not None or attached.netns is None:
             return
+        namespace = await self._plane.namespace(attached.record.id)
 
         def servers() -> Sequence[str]:
             # A container on internal networks alone must not reach the world by names either.
