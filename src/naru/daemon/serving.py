@@ -38,13 +38,13 @@ class App(Protocol):
     router: RouteTable
 
     async def start(self) -> None:
-        """Open the stores and take over what runs; then requests may come.
-
-        When it fails it has closed again what it had opened: `stop` is not called.
-        """
+        """Open the stores and take over what runs; then requests may come."""
 
     async def stop(self) -> None:
-        """Finish what is begun and close; containers run on. No request is under way then."""
+        """Finish what is begun and close; containers run on. No request is under way then.
+
+        Also called after a `start` that failed half-way.
+        """
 
     async def reload(self, config: Config) -> None:
         """Take up the reloadable options of `config`."""
@@ -84,7 +84,7 @@ class Daemon:
             app = self._build(config)
             loop.add_signal_handler(signal.SIGHUP, self._start_reload, app)
             loop.add_signal_handler(signal.SIGUSR1, self._dump_stacks)
-            await app.start()
+            await self._started(app)
             server = Server(router=app.router)
             try:
                 for listener in bound:
@@ -112,6 +112,16 @@ class Daemon:
         if self._stop_signals >= _SIGNALS_TO_GIVE_UP:
             log.error("Forcing shutdown after %d signals", self._stop_signals)
             os._exit(1)
+
+    async def _started(self, app: App) -> None:
+        try:
+            await app.start()
+        except BaseException:
+            try:
+                await app.stop()
+            except Exception:
+                log.exception("Closing what had been started failed")
+            raise
 
     def _start_reload(self, app: App) -> None:
         if self._reload is None or self._reload.done():

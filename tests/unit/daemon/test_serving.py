@@ -174,6 +174,7 @@ async def test_an_app_that_fails_to_start_leaves_no_socket(tmp_path: Path) -> No
     running = Running(tmp_path, broken=True)
     with pytest.raises(RuntimeError, match="records are broken"):
         await running.task
+    assert running.app.calls == ["start", "stop"]
     assert not running.path.exists()
     running.notifications.close()
 
