@@ -252,7 +252,10 @@ class OciRuntime:
     # -- the rest of a container's life -----------------------------------------------------
 
     async def kill(self, container_id: str, signal: int, *, all: bool = False) -> None:
-        """Signal the init, or with `all` every process of the container."""
+        """Signal the init, or with `all` every process of the container; nothing to do when it
+        has ended meanwhile."""
+        if self._supervisor.has_ended(container_id):
+            return
         pidfd = self._supervisor.pidfd(container_id)
         if pidfd is not None and not all:
             with contextlib.suppress(ProcessLookupError):

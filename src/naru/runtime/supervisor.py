@@ -275,6 +275,11 @@ class Supervisor:
         kept = self._kept.get((container_id, exec_id))
         return kept.fds.get("pidfd") if kept is not None else None
 
+    def has_ended(self, container_id: str, exec_id: str | None = None) -> bool:
+        """Whether its exit has been heard, and not yet acknowledged."""
+        kept = self._kept.get((container_id, exec_id))
+        return kept is not None and kept.exited
+
     def resize(self, container_id: str, exec_id: str | None, height: int, width: int) -> None:
         """Set the size of the terminal; nothing to do without one."""
         kept = self._kept.get((container_id, exec_id))

@@ -273,11 +273,14 @@ class Supervisor:
             return
         except OSError:
             data, ancillary = b"", []
-        if not data:
+        fds = received(ancillary)
+        try:
+            request = json.loads(data)  # b"", the end of the connection, is no JSON either
+        except ValueError:
+            for fd in fds:
+                os.close(fd)
             self.drop(client)
             return
-        fds = received(ancillary)
-        request = json.loads(data)
         try:
             answer = getattr(self, "do_" + request["op"])(client, request, fds)
         except Exception as error:  # a bad request must not take the containers' keeper down
@@ -652,10 +655,13 @@ def read(path: str) -> str:
 
 
 def write(path: str, value: Json) -> None:
-    """Appears complete or not at all."""
-    with open(path + "~", "w") as file:
-        json.dump(value, file)
-    os.rename(path + "~", path)
+    """Appears complete or not at all; a full disk must not end the containers' keeper."""
+    try:
+        with open(path + "~", "w") as file:
+            json.dump(value, file)
+        os.rename(path + "~", path)
+    except OSError as error:
+        complain(f"writing {path}: {error}")
 
 
 def remove(path: str) -> None:

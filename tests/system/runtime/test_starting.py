@@ -27,6 +27,8 @@ async def test_output_and_exit_code(bench: Bench) -> None:
 async def test_a_signal_counts_from_128(bench: Bench) -> None:
     pid, stdio = await bench.run("c", "sleep", "1000")
     await bench.runtime.kill("c", 9)
+    await bench.exit_of("c")
+    await bench.runtime.kill("c", 9)
     ending = await bench.finish("c", stdio)
     assert (ending.pid, ending.status) == (pid, 137)
 

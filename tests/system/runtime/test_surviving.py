@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -198,3 +199,22 @@ async def test_a_supervisor_killed_during_a_start(bench: Bench, tmp_path: Path) 
     assert (await bench.finish("c", stdio)).status == 0
     assert await bench.supervisor.quit()
     await bench.supervisor.connect()
+
+
+async def test_nonsense_harms_nobody(bench: Bench) -> None:
+    _, stdio = await bench.run("c", "sleep", "1000")
+    stranger = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    directory = os.open(bench.exec_root, os.O_PATH)
+    stranger.connect(f"/proc/self/fd/{directory}/supervisor.sock")
+    os.close(directory)
+    for message in (b'{"id": 1, "op": "nonesuch"}', b'{"id": 2, "op": "stdio"}'):
+        stranger.send(message)
+        assert b"error" in stranger.recv(65536)
+    stranger.send(b"\xff no json")
+    assert stranger.recv(65536) == b""
+    stranger.close()
+    link = bench.supervisor._link
+    assert link is not None
+    assert (await link.request("hello")).body["pid"] == bench.supervisor.pid
+    await bench.runtime.kill("c", 9)
+    assert (await bench.finish("c", stdio)).status == 137
