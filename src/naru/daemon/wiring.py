@@ -169,6 +169,7 @@ class App:
         networks, supervisor = asyncio.ensure_future(self._networks.start()), self._supervisor
         try:
             await self._stores.layers.recover()
+            await self._library.recover()
             await self._volumes.recover()
             await supervisor.connect()
         finally:
