@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -84,8 +84,13 @@ class Attachment:
         if not self.given_up.done():
             self.given_up.set_result(None)
 
-    async def send(self) -> Ending:
+    async def send(self, before: AsyncIterator[bytes] | None = None) -> Ending:
+        """Send `before`, ready as it is, then what is pushed, until `finish`."""
         try:
+            if before is not None:
+                async for chunk in before:
+                    await self.conn.write(chunk)
+                    self.sent += len(chunk)
             while True:
                 while self._chunks:
                     chunk = self._chunks.popleft()

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 CHUNK: Final = 64 * 1024
 """A pipe's usual capacity: one read empties it."""
+
+
+class Position(NamedTuple):
+    """A place in the log of a process that runs."""
+
+    generation: int
+    size: int
+
+
+class Mark(NamedTuple):
+    """How far the log goes at a moment between two reads."""
+
+    position: Position
+    unfinished: dict[str, bytes]
+    """By stream: bytes that were read and will be logged when their line is whole."""
 
 
 class Intake(Protocol):
@@ -16,6 +31,9 @@ class Intake(Protocol):
 
     def end(self, stream: str) -> None:
         """No more will come: log what is left of an unfinished line."""
+
+    def mark(self) -> Mark | None:
+        """None when nothing is logged."""
 
     def close(self, *, over: bool) -> None:
         """`over`: all output has ended; else a later daemon will go on reading it."""
@@ -29,6 +47,9 @@ class PlainIntake:
 
     def end(self, stream: str) -> None:
         pass
+
+    def mark(self) -> Mark | None:
+        return None
 
     def close(self, *, over: bool) -> None:
         pass

@@ -14,18 +14,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import IO, Final, NamedTuple
 
 from naru.engine.containers import json_lines
+from naru.engine.containers.intake import Position
 from naru.engine.containers.json_lines import Entry
 from naru.engine.containers.log_feed import LogFeed
 from naru.engine.containers.log_files import LogFiles, OpenFile
 
 _BLOCK: Final = 128 * 1024
-
-
-class Position(NamedTuple):
-    """A place in the log of a process that runs."""
-
-    generation: int
-    size: int
 
 
 class LogQuery(NamedTuple):

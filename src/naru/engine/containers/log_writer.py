@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 
 from naru.engine.containers import json_lines
-from naru.engine.containers.intake import read_output
+from naru.engine.containers.intake import Mark, Position, read_output
 from naru.engine.containers.log_feed import LogFeed
 from naru.engine.containers.log_files import LogFiles
 from naru.engine.containers.log_journal import Journal
-from naru.engine.containers.log_reader import Position
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +49,9 @@ class LogWriter:
         if rest := self._unfinished[stream]:
             self._log(stream, rest, final=True)
 
-    def position(self) -> Position:
-        """How far the log goes; the rest of what was read is in `unfinished`."""
-        return Position(self.files.generation, self.files.size)
-
-    def unfinished(self) -> dict[str, bytes]:
-        return dict(self._unfinished)
+    def mark(self) -> Mark:
+        position = Position(self.files.generation, self.files.size)
+        return Mark(position, dict(self._unfinished))
 
     def finish(self) -> None:
         """Log what a former run left unfinished: no process will complete it."""

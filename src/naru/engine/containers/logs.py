@@ -58,12 +58,15 @@ class Logs:
         self._writers[container.id] = writer
         return writer
 
+    def must_be_readable(self, container: ContainerRecord) -> None:
+        if not _writes_file(container):
+            raise Unsupported("configured logging driver does not support reading")
+
     def chunks(
         self, container: ContainerRecord, query: LogQuery, render: Callable[[Entry], bytes]
     ) -> AsyncIterator[bytes]:
         """The log as `render` gives it; raises at once when the driver cannot be read."""
-        if not _writes_file(container):
-            raise Unsupported("configured logging driver does not support reading")
+        self.must_be_readable(container)
         writer = self._writers.get(container.id)
         reader = LogReader(
             writer.files if writer is not None else self._files(container),

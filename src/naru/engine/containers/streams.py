@@ -11,12 +11,12 @@ import asyncio
 import contextlib
 import functools
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final, Protocol
 
 from naru.engine.containers.attachment import Attachment, AttachOptions, Duplex, Ending
 from naru.engine.containers.detach_keys import DetachScanner
-from naru.engine.containers.intake import Intake, PlainIntake
+from naru.engine.containers.intake import Intake, Mark, PlainIntake
 from naru.engine.containers.pump import Pump
 from naru.engine.containers.stdin import Stdin
 
@@ -32,6 +32,10 @@ _CUT_OFF_READS: Final = 64
 
 _AHEAD: Final = 1 << 20
 """Bytes that the pump may be ahead of the event loop."""
+
+
+History = Callable[[Mark | None], AsyncIterator[bytes]]
+"""Gives the log up to a mark, and the unfinished lines there; up to its end for None."""
 
 
 class Stdio(Protocol):
@@ -58,14 +62,20 @@ class AttachPoint:
         self._waiting: dict[Attachment, asyncio.Future[Streams | None]] = {}
         self._closed = False
 
-    async def attach(self, conn: Duplex, options: AttachOptions) -> Ending:
+    async def attach(
+        self, conn: Duplex, options: AttachOptions, *, history: History | None = None
+    ) -> Ending:
         """Connect a client until the process ends, the client leaves or detaches.
 
-        Before a start this waits for it, and no byte of the output is missed.
+        Before a start this waits for it, and no byte of the output is missed. `history` is sent
+        first; what a running process writes meanwhile follows without gap or repetition.
         """
         attachment = Attachment(conn, options)
         if self._streams is not None:
-            return await self._streams.serve(attachment)
+            return await self._streams.serve(attachment, history)
+        if history is not None:
+            async for chunk in history(None):
+                await conn.write(chunk)
         if self._closed:
             return Ending.EXITED
         started: asyncio.Future[Streams | None] = asyncio.get_running_loop().create_future()
@@ -131,6 +141,7 @@ class Streams:
         self._open = set(outputs)
         self._output_over = asyncio.Event()
         self._watchdog: asyncio.TimerHandle | None = None
+        self._marking = 0
         self._closed = False
 
     @classmethod
@@ -187,10 +198,13 @@ class Streams:
             self._clients.add(attachment)
             self._outlet.heard = True
 
-    async def serve(self, attachment: Attachment) -> Ending:
-        if attachment not in self._clients:
+    async def serve(self, attachment: Attachment, history: History | None = None) -> Ending:
+        before = None
+        if history is not None:
+            before = history(await self._marked(attachment))
+        elif attachment not in self._clients:
             self.adopt(attachment)
-        sender = asyncio.ensure_future(attachment.send())
+        sender = asyncio.ensure_future(attachment.send(before))
         gone = asyncio.ensure_future(attachment.conn.wait_closed())
         reads_input = attachment.options.stdin and self._stdin is not None
         feeder = asyncio.ensure_future(self._feed(attachment)) if reads_input else None
@@ -243,6 +257,20 @@ class Streams:
         await self._outlet.close()
 
     # The way of the output
+
+    async def _marked(self, attachment: Attachment) -> Mark | None:
+        """Adopt a client exactly at the mark: what is read later is pushed, and only that."""
+        marked: asyncio.Future[Mark | None] = self._loop.create_future()
+
+        def adopt(mark: Mark | None) -> None:
+            self._marking -= 1
+            if not marked.done():
+                self.adopt(attachment)
+                marked.set_result(mark)
+
+        self._marking += 1
+        self._outlet.mark(lambda mark: self._loop.call_soon_threadsafe(adopt, mark))
+        return await marked
 
     def _begin(self) -> None:
         if self._open:
@@ -327,7 +355,7 @@ class Streams:
 
     def _forget(self, attachment: Attachment) -> None:
         self._clients.discard(attachment)
-        self._outlet.heard = bool(self._clients)
+        self._outlet.heard = bool(self._clients or self._marking)
         self._maybe_relieved()
 
     # One client
@@ -412,6 +440,15 @@ class _Outlet:
         for fd in self._outputs.values():
             os.set_blocking(fd, False)
         self._pump.call(functools.partial(self._watch, list(self._outputs)))
+
+    def mark(self, tell: Callable[[Mark | None], object]) -> None:
+        """From the loop: have `tell` called between two reads."""
+
+        def mark_now() -> None:
+            self.heard = True
+            tell(self._log.mark())
+
+        self._pump.call(mark_now)
 
     def relieve(self) -> None:
         """From the loop: clients have room again."""
