@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -82,7 +83,8 @@ class Plane:
         self._routes: RouteSocket
         self._flows: Flows
         self._firewall: Firewall
-        self._drivers: dict[str, NetworkDriver]
+        self._drivers: dict[str, NetworkDriver] = {}
+        self._closing = ExitStack()  # what `start` has opened, as far as it came
 
     async def start(self, bridges: Sequence[BridgeRules]) -> None:
         """Open the kernel; `bridges` are those that the records say exist."""
@@ -160,8 +162,11 @@ class Plane:
     def _start(self, bridges: Sequence[BridgeRules]) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
         self._routes = RouteSocket()
+        self._closing.callback(self._routes.close)
         self._flows = Flows()
+        self._closing.callback(self._flows.close)
         self._firewall = self._make_firewall()
+        self._closing.callback(self._firewall.close)
         self._firewall.start(bridges)
         self._drivers = {
             driver.name: driver for driver in self._make_drivers(self._routes, self._firewall)
@@ -178,9 +183,7 @@ class Plane:
         for container_id in list(self._open):
             self._put_away(container_id)
         self._open.clear()
-        self._firewall.close()
-        self._flows.close()
-        self._routes.close()
+        self._closing.close()
 
     def _addresses_of(self, name: str) -> list[str]:
         link = self._routes.link(name)
