@@ -469,6 +469,26 @@ def test_an_archive_cannot_leave_the_layer(store: Store) -> None:
     assert not (store.root.parent / "evil2").exists()
 
 
+def test_a_writable_layer_can_lie_on_another(store: Store) -> None:
+    """As a container's does on the layer of mount points that its image's containers share."""
+    store.layer(A, None, folder("etc"), file("etc/image", b"1"), file("gone"))
+    store.writable(B, A)
+    with store.mounted(B) as root:
+        (root / "etc/hosts").touch()
+        (root / "gone").unlink()
+    store.writable(C, B)
+    with store.mounted(C) as root:
+        assert sorted(os.listdir(root / "etc")) == ["hosts", "image"]
+        assert sorted(os.listdir(root)) == ["etc"]
+    assert store.changes(C) == []
+    with store.mounted(C) as root:
+        (root / "etc/hosts").write_bytes(b"2")
+    # fuse-overlayfs gives a directory that it copies up a new time, and so a change.
+    changes = [tuple(change) for change in store.changes(C) if change.path != "/etc"]
+    assert changes == [("/etc/hosts", ChangeKind.MODIFIED)]
+    assert names(store.diff(C)) == ["etc", "etc/hosts"]
+
+
 def test_two_writable_layers_can_be_mounted_at_once(store: Store) -> None:
     store.layer(A, None, file("f", b"0"))
     store.writable(B, A)

@@ -10,12 +10,13 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from naru.kernel import mounts
+from naru.kernel.mounts import Mount
 from naru.spec.errors import InternalError, NaruError, NotFound
 from naru.spec.layers import LayerRecord, chain_id
 from naru.store.driver import StorageDriver
@@ -138,7 +139,7 @@ class SharedLayers:
             target = self.target(storage_id)
             try:
                 self.driver.create(storage_id, below, writable=True)
-                self._mount(storage_id, target)
+                mount_all(self.driver.mounts(storage_id, target))
                 try:
                     make_mount_points(target)
                 finally:
@@ -204,20 +205,20 @@ class SharedLayers:
                 chain = record.parent if record else None
         return needed
 
-    def _mount(self, container_id: str, target: Path) -> None:
-        done = False
-        try:
-            for mount in self.driver.mounts(container_id, target):
-                mounts.mount(mount)
-                done = True
-        except BaseException:
-            if done:
-                unmount_all(target)
-            raise
-
     async def _run(self, pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(pool, work, *args)
+
+
+def mount_all(plan: Sequence[Mount]) -> None:
+    """Carry out what a driver describes. The last one is the layer's own; others may stay."""
+    for number, mount in enumerate(plan):
+        try:
+            mounts.mount(mount)
+        except BaseException:
+            if any(earlier.target == mount.target for earlier in plan[:number]):
+                unmount_all(mount.target)
+            raise
 
 
 def unmount_all(target: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from naru.kernel.mounts import is_mounted, mounts_below, unmount
-from naru.spec.errors import NotFound
+from naru.spec.errors import NotFound, Unsupported
 from naru.store.choice import choose
 from naru.store.layers import LayerStore
 from naru.store.records import Records
@@ -43,8 +43,15 @@ class Store:
         await self.records.close()
 
 
-@pytest.fixture(params=["overlay2", "overlay", "vfs"])
+_DRIVERS = ["erofs", "fuse-overlayfs", "overlay", "overlay2", "vfs"]
+
+
+@pytest.fixture(params=_DRIVERS)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    try:
+        choose(request.param, tmp_path / "probe")
+    except Unsupported as error:
+        pytest.skip(str(error))
     made = Store(tmp_path, request.param)
     yield made
     await made.close()

@@ -99,7 +99,7 @@ class Erofs:
             lower = [layer, *lower]
             lowers = []
         trees = self._tree_mounts(lower)
-        lowers += [str(self._root / name / "tree") for name in lower]
+        lowers += [str(self._tree(name)) for name in lower]
         if not lowers or (len(lowers) == 1 and not own):  # overlay wants something below
             source = lowers[0] if lowers else str(home / "diff")
             return [*trees, Mount("", source, target, ["bind", *(["ro"] if read_only else [])])]
@@ -197,7 +197,7 @@ class Erofs:
     def _show(self, layers: Sequence[str]) -> list[Path]:
         for mount in self._tree_mounts(layers):
             mounts.mount(mount)
-        return [self._root / layer / "tree" for layer in layers]
+        return [self._tree(layer) for layer in layers]
 
     def _upper(self, layer: str) -> UpperDiff:
         return UpperDiff(self._own_tree(layer), self._show(self._lower(layer)))
@@ -207,8 +207,12 @@ class Erofs:
 
     def _own_tree(self, layer: str) -> Path:
         """Where the layer's own files can be read."""
+        return self._show([layer])[0]
+
+    def _tree(self, layer: str) -> Path:
+        """The directory of a layer's own files, once it is mounted. Any may lie below another."""
         diff = self._root / layer / "diff"
-        return diff if diff.exists() else self._show([layer])[0]
+        return diff if diff.exists() else self._root / layer / "tree"
 
     def _lower(self, layer: str) -> list[str]:
         try:
