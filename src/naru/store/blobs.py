@@ -106,6 +106,10 @@ class BlobStore:
                 self._leases.subtract(lease.held)
                 self._leases = +self._leases
 
+    def is_leased(self, digest: str) -> bool:
+        with self._lock:
+            return bool(self._leases[digest])
+
     def digests(self) -> Iterator[str]:
         for entry in os.scandir(self._named):
             yield "sha256:" + entry.name
