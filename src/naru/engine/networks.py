@@ -216,13 +216,13 @@ class Networks:
             await self._remove(self._catalog.find(ref))
 
     async def connect(self, ref: str, container: str, settings: EndpointSettings) -> None:
-        before = self.files(self._containers.find(container))
+        before = self._present_files(container)
         events = await self._connections.connect(ref, container, settings)
         self._tell(events)
         await self._refresh(container, before)
 
     async def disconnect(self, ref: str, container: str, *, force: bool) -> None:
-        before = self.files(self._containers.find(container))
+        before = self._present_files(container)
         events = await self._connections.disconnect(ref, container, force=force)
         self._tell(events)
         await self._refresh(container, before)
@@ -243,11 +243,19 @@ class Networks:
         )
         return removed
 
-    async def _refresh(self, container: str, before: NameFiles) -> None:
-        """A container's own files follow its networks."""
-        record = self._containers.find(container)
-        if self._sandboxes.get(record.id) is None:
+    def _present_files(self, container: str) -> NameFiles | None:
+        """None for what has no files of its own; the operation itself says what is wrong."""
+        try:
+            record = self._containers.find(container)
+        except NotFound:
+            return None
+        return self.files(record) if self._sandboxes.get(record.id) is not None else None
+
+    async def _refresh(self, container: str, before: NameFiles | None) -> None:
+        """A running container's own files follow its networks."""
+        if before is None:
             return
+        record = self._containers.find(container)
         directory = self._directory(record.id)
         if directory.is_dir():
             await asyncio.to_thread(refresh, directory, before, self.files(record))
