@@ -17,19 +17,24 @@ from naru.api import versions
 from naru.api.router import RouteTable
 from naru.api.routes.commit import CommitRoutes
 from naru.api.routes.containers import ContainerRoutes, Views
+from naru.api.routes.exec import ExecRoutes
 from naru.api.routes.image_transfers import ImageTransferRoutes
 from naru.api.routes.images import ImageRoutes
 from naru.api.routes.networks import NetworkRoutes
 from naru.api.routes.registry import RegistryRoutes
+from naru.api.routes.streams import StreamRoutes
 from naru.api.routes.system import SystemRoutes
 from naru.api.routes.volumes import VolumeRoutes
 from naru.daemon.config import Config, ConfigError
 from naru.daemon.option_types import RuntimeChoice
 from naru.engine.containers.adapt import HostDefaults
+from naru.engine.containers.attach import Attach
 from naru.engine.containers.changes import Changes
 from naru.engine.containers.collaborators import Followers
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.create import Create
+from naru.engine.containers.exec import Execs
+from naru.engine.containers.exec_store import ExecStore
 from naru.engine.containers.exits import Exits
 from naru.engine.containers.export import Export
 from naru.engine.containers.facts import HostFacts, controllers
@@ -50,6 +55,7 @@ from naru.engine.containers.rename import Rename
 from naru.engine.containers.resize import Resize
 from naru.engine.containers.resources import Controllers
 from naru.engine.containers.start import Start
+from naru.engine.containers.stats import Statistics
 from naru.engine.containers.stop import Stop
 from naru.engine.containers.teardown import Teardown
 from naru.engine.containers.top import TopProcesses
@@ -141,7 +147,8 @@ class App:
         self._logs = Logs(
             containers_root=self._paths.containers, journal_root=config.exec_root / "journals"
         )
-        self._containers = Containers(records=stores.records, lives=Lives())
+        self._lives = Lives()
+        self._containers = Containers(records=stores.records, lives=self._lives)
         self._events = Events(records=stores.records)
         self._volumes = Volumes(root=config.data_root / "volumes", records=stores.records)
         self._networks = Networks(
@@ -176,11 +183,16 @@ class App:
             await asyncio.wait({networks})
         networks.result()
         await self._networks.recover([r for r in self._containers.all() if r.running])
+        await self._execs.recover()
         await self._recovery()
 
     async def stop(self) -> None:
         """End what is under way; containers run on, under the supervisor, if there are any."""
         await self._tasks.close()
+        await self._execs.leave()
+        for live in self._lives:
+            if live.streams is not None:
+                await live.streams.leave()
         await self._networks.stop()
         await self._quit_supervisor()
         await self._transport.close()
@@ -212,7 +224,17 @@ class App:
         )  # fmt: skip
         runtimes = self._oci_runtimes()
         facts = self._facts()
-        followers: list[Followers] = []
+        self._execs = Execs(
+            containers=containers,
+            runtimes=runtimes,
+            store=ExecStore(self._config.exec_root / "execs"),
+            pump=pump,
+            tasks=tasks,
+            acknowledge=self._supervisor.acknowledge,
+            pidfd=self._supervisor.pidfd,
+            stdio=self._supervisor.stdio,
+        )
+        followers: list[Followers] = [self._execs]
         teardown = Teardown(
             layers=layers,
             networks=networks,
@@ -249,6 +271,7 @@ class App:
             teardown=teardown,
             paths=paths,
             tasks=tasks,
+            followers=followers,
         )
         exits = Exits(
             containers=containers,
@@ -258,6 +281,7 @@ class App:
             facts=facts,
             tasks=tasks,
             acknowledge=self._supervisor.acknowledge,
+            exec_ended=self._execs.heard,
             followers=followers,
         )
         recovery = Recovery(
@@ -326,7 +350,7 @@ class App:
                 layers=layers,
                 networks=networks,
                 logs=logs,
-                execs=NoExecs(),
+                execs=self._execs,
                 paths=paths,
             ),
             top=TopProcesses(containers=containers, runtimes=runtimes),
@@ -338,6 +362,12 @@ class App:
             views=views,
             resize=Resize(containers=containers, runtimes=runtimes),
             prune=Prune(containers=containers, layers=layers, remove=remove),
+        ).register(self.router)
+        ExecRoutes(execs=self._execs).register(self.router)
+        StreamRoutes(
+            attach=Attach(containers=containers, logs=logs),
+            logs=logs,
+            statistics=Statistics(containers=containers, facts=self._facts()),
         ).register(self.router)
 
     def _build_images(self) -> None:
@@ -516,8 +546,3 @@ def _network_settings(config: Config) -> NetworkSettings:
         dns_search=config.dns_search,
         dns_options=config.dns_opts,
     )
-
-
-class NoExecs:
-    def of_container(self, container_id: str) -> list[str]:
-        return []
