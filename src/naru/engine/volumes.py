@@ -15,10 +15,12 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from naru.engine.volume_copy import copy_up
+from naru.engine.volume_filters import Filters, check_filters, flag, matches
 from naru.engine.volume_options import (
     check_name,
     check_options,
@@ -27,7 +29,6 @@ from naru.engine.volume_options import (
     without_secrets,
 )
 from naru.kernel import mounts
-from naru.kernel.inroot import open_in_root
 from naru.kernel.quota import ProjectQuota
 from naru.spec.containers import ContainerRecord
 from naru.spec.errors import Conflict, InternalError, InvalidParameter, NotFound, no_such_volume
@@ -36,7 +37,6 @@ from naru.spec.volumes import VolumeRecord
 from naru.store.diff import usage_of
 from naru.store.records import Records, delete, put
 from naru.store.sizes import parse_size
-from naru.store.treecopy import copy_tree
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +44,6 @@ ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 _REMOVING = ".removing"
 _LIST_FILTERS = ("dangling", "name", "driver", "label")
 _PRUNE_FILTERS = ("label", "label!", "all")
-
-Filters = Mapping[str, Sequence[str]]
 
 
 class Pruned(NamedTuple):
@@ -123,13 +121,13 @@ class Volumes:
 
     def search(self, filters: Filters | None = None) -> list[VolumeRecord]:
         filters = filters or {}
-        _check_filters(filters, _LIST_FILTERS)
-        dangling = _flag(filters, "dangling") if filters.get("dangling") else None
+        check_filters(filters, _LIST_FILTERS)
+        dangling = flag(filters, "dangling") if filters.get("dangling") else None
         used = self._used_names()
         return [
             record
             for record in self._records.volumes.values()
-            if _matches(record, filters) and dangling in (None, record.name not in used)
+            if matches(record, filters) and dangling in (None, record.name not in used)
         ]
 
     def is_anonymous(self, name: str) -> bool:
@@ -192,7 +190,7 @@ class Volumes:
             if mounted:
                 await asyncio.to_thread(self._mount, record)
             try:
-                await asyncio.to_thread(_copy_up, Path(record.mountpoint), rootfs, destination)
+                await asyncio.to_thread(copy_up, Path(record.mountpoint), rootfs, destination)
             except OSError as error:
                 raise InternalError(
                     f"failed to populate volume: error copying {destination} to {name}: {error}"
@@ -220,8 +218,8 @@ class Volumes:
         that know no other way (`all_by_default`, API < 1.42). Volumes with options are kept.
         """
         filters = filters or {}
-        _check_filters(filters, _PRUNE_FILTERS)
-        everything = _flag(filters, "all") if filters.get("all") else all_by_default
+        check_filters(filters, _PRUNE_FILTERS)
+        everything = flag(filters, "all") if filters.get("all") else all_by_default
         if self._pruning:
             raise Conflict("a prune operation is already running")
         self._pruning = True
@@ -231,7 +229,7 @@ class Volumes:
             for record in self._records.volumes.values():
                 if record.options or not (everything or ANONYMOUS_LABEL in record.labels):
                     continue
-                if not _matches(record, filters):
+                if not matches(record, filters):
                     continue
                 size = (await asyncio.to_thread(usage_of, Path(record.mountpoint))).bytes
                 with contextlib.suppress(Conflict, NotFound):
@@ -378,51 +376,3 @@ def _resolve(host: str) -> str:
         raise InternalError(
             f"error resolving passed in network volume address: {host}: {error}"
         ) from error
-
-
-def _copy_up(volume: Path, rootfs: Path, destination: str) -> None:
-    if os.listdir(volume):
-        return
-    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # Links in the image lead where they would lead in the container.
-        source = open_in_root(root, destination, os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    finally:
-        os.close(root)
-    try:
-        # The slash and dot: without them it is the link in /proc that is looked at.
-        copy_tree(f"/proc/self/fd/{source}/.", str(volume))
-    finally:
-        os.close(source)
-
-
-def _check_filters(filters: Filters, known: Iterable[str]) -> None:
-    for name in filters:
-        if name not in known:
-            raise InvalidParameter(f"invalid filter '{name}'")
-
-
-def _flag(filters: Filters, name: str) -> bool:
-    values = list(filters[name])
-    if len(values) == 1 and values[0].lower() in ("1", "t", "true"):
-        return True
-    if len(values) == 1 and values[0].lower() in ("0", "f", "false"):
-        return False
-    raise InvalidParameter(f"invalid filter '{name}={values}'")
-
-
-def _matches(record: VolumeRecord, filters: Filters) -> bool:
-    names, drivers = filters.get("name", ()), filters.get("driver", ())
-    return (
-        (not names or any(value in record.name for value in names))
-        and (not drivers or record.driver in drivers)
-        and all(_has_label(record, wanted) for wanted in filters.get("label", ()))
-        and not any(_has_label(record, unwanted) for unwanted in filters.get("label!", ()))
-    )
-
-
-def _has_label(record: VolumeRecord, wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    return key in record.labels and (not equals or record.labels[key] == value)

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from naru.kernel.syscalls import checked, libc, syscall
+from naru.kernel.mount_context import mount_by_context
+from naru.kernel.syscalls import checked, libc
 
 MS_RDONLY = 1
 MS_NOSUID = 2
@@ -84,11 +85,7 @@ MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
 _LOWER = "lowerdir+="
-_FSOPEN, _FSCONFIG, _FSMOUNT, _MOVE_MOUNT = 430, 431, 432, 429
-_CLOEXEC = 1
-_SET_FLAG, _SET_STRING, _CREATE = 0, 1, 6
-_MOVE_EMPTY_PATH = 4
-_ATTRIBUTES = {MS_RDONLY: 1, MS_NOSUID: 2, MS_NODEV: 4, MS_NOEXEC: 8, 1024: 0x10, 2048: 0x80}
+_ATTRIBUTES = ("ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime")
 _CLONE_FS = 0x200
 _STATX_ATTR_MOUNT_ROOT = 0x2000
 
@@ -251,7 +248,16 @@ def _mount_overlay(m: Mount, parsed: _Parsed) -> None:
         _mount(m.source, m.target, m.type, parsed.flags, page)
         return
     try:
-        _mount_by_context(m, parsed)
+        by_key = [("lowerdir+", lower) for lower in parsed.lowers]
+        options = [*by_key, *(_keyed(item) for item in parsed.data)]
+        mount_by_context(
+            m.type,
+            m.source,
+            m.target,
+            options=options,
+            attributes=[word for word in _ATTRIBUTES if parsed.flags & _FLAGS[word]],
+            read_only=bool(parsed.flags & MS_RDONLY),
+        )
     except OSError as error:
         # ENOSYS: before Linux 5.2. EINVAL: overlay before 6.7 does not know `lowerdir+`.
         if not plain or error.errno not in (errno.ENOSYS, errno.EINVAL):
@@ -259,49 +265,9 @@ def _mount_overlay(m: Mount, parsed: _Parsed) -> None:
         _mount_relative(m, parsed)
 
 
-def _mount_by_context(m: Mount, parsed: _Parsed) -> None:
-    """fsopen(2), one fsconfig(2) per option, fsmount(2), move_mount(2)."""
-    context = syscall(_FSOPEN, os.fsencode(m.type), _CLOEXEC, what=f"fsopen {m.type}")
-    try:
-        _configure(context, _SET_STRING, "source", m.source or "none")
-        for lower in parsed.lowers:
-            _configure(context, _SET_STRING, "lowerdir+", lower)
-        for item in parsed.data:
-            key, equals, value = item.partition("=")
-            _configure(context, _SET_STRING if equals else _SET_FLAG, key, value)
-        if parsed.flags & MS_RDONLY:
-            _configure(context, _SET_FLAG, "ro", "")
-        _configure(context, _CREATE, "", "")
-        attributes = sum(bit for flag, bit in _ATTRIBUTES.items() if parsed.flags & flag)
-        mounted = syscall(_FSMOUNT, context, _CLOEXEC, attributes, what="fsmount")
-    finally:
-        os.close(context)
-    try:
-        target = os.fsencode(m.target)
-        syscall(_MOVE_MOUNT, mounted, b"", -100, target, _MOVE_EMPTY_PATH, what="move_mount")
-    finally:
-        os.close(mounted)
-
-
-def _configure(context: int, command: int, key: str, value: str) -> None:
-    name = key.encode() if key else None
-    text = os.fsencode(value) if command == _SET_STRING else None
-    try:
-        syscall(_FSCONFIG, context, command, name, text, 0, what=f"fsconfig {key or 'create'}")
-    except OSError as error:
-        why = _messages(context)
-        raise OSError(error.errno, f"{error.strerror}: {why}" if why else error.strerror) from None
-
-
-def _messages(context: int) -> str:
-    """What the kernel says about the failure: a context's file gives one message a read."""
-    found: list[str] = []
-    while True:
-        try:
-            message = os.read(context, 4096)
-        except OSError:
-            return "; ".join(found)
-        found.append(message.decode(errors="replace").strip().removeprefix("e "))
+def _keyed(item: str) -> tuple[str, str | None]:
+    key, equals, value = item.partition("=")
+    return key, value if equals else None
 
 
 def _mount_relative(m: Mount, parsed: _Parsed) -> None:
