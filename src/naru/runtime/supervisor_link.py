@@ -149,4 +149,5 @@ class Link:
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(LinkLost("the supervisor went away"))
+                answer.exception()  # its request may fail on the way out, and never look
         self._waiting.clear()

@@ -48,7 +48,7 @@ MAX_FDS = 8
 SEND_BUFFER = 4 << 20
 SO_SNDBUFFORCE = 32
 LIVE_PER_REPLY = 200
-RUNTIME_DEADLINE = 10_000  # ms
+RUNTIME_DEADLINE = 10  # s
 UNKNOWN_STATUS = 255  # what Docker reports for an exit that nobody saw
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS = 0x20000
@@ -316,16 +316,19 @@ class Supervisor:
         if old is not None:
             self.forget(old)
         start = Start(request, client)
+        # Before the spawn: a crash while it is under way must not hide the runtime.
+        write(
+            self.path("starts", start.name),
+            {key: request[key] for key in ("container", "exec", "pid_file")},
+        )
         try:
-            pid = self.launcher.start(start)
+            self.starting[self.launcher.start(start)] = start
         except OSError as error:
+            remove(self.path("starts", start.name))
             for fd in start.fds.values():
                 os.close(fd)
             start.stop_listening()
             return {"error": f"{request['path']}: {error.strerror}"}
-        self.starting[pid] = start
-        state = {key: request[key] for key in ("container", "exec", "pid_file")}
-        write(self.path("starts", start.name), {**state, "runtime": pid, "at": start_ticks(pid)})
         return None
 
     def do_stdio(self, client: socket.socket, request: Json, fds: list[int]) -> None:
@@ -497,9 +500,7 @@ class Supervisor:
     def finish_start(self, start: Json, name: str) -> None:
         """What our predecessor had begun. Its stdio is lost, so nobody wants the process; but it
         must be known, to be ended in order."""
-        if start_ticks(start["runtime"]) == start["at"]:
-            with contextlib.suppress(ProcessLookupError):
-                await_end(start["runtime"])
+        await_runtime(start["pid_file"])
         with contextlib.suppress(OSError, ValueError):
             pid = int(read(start["pid_file"]))
             state = {"container": start["container"], "exec": start["exec"], "pid": pid}
@@ -601,15 +602,30 @@ def stat_fields(pid: int) -> list[str] | None:
         return None
 
 
-def await_end(pid: int) -> None:
-    """Of a runtime: it is nearly done, or it hangs and is killed."""
-    pidfd = os.pidfd_open(pid)
-    waiting = select.poll()
-    waiting.register(pidfd, select.POLLIN)
-    if not waiting.poll(RUNTIME_DEADLINE):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        waiting.poll()
-    os.close(pidfd)
+def await_runtime(pid_file: str) -> None:
+    """Until no process has `pid_file` in its command line: the runtime and what it forks, before
+    that becomes the container. One that hangs is killed."""
+    deadline = time.monotonic() + RUNTIME_DEADLINE
+    while pids := naming(pid_file):
+        with contextlib.suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(pids[0])
+            if time.monotonic() > deadline:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            waiting = select.poll()
+            waiting.register(pidfd, select.POLLIN)
+            waiting.poll(20)  # ms: it may also become the container, which no event tells
+            os.close(pidfd)
+
+
+def naming(argument: str) -> list[int]:
+    """The processes that have `argument` in their command line."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/cmdline", "rb") as file:
+                if argument.encode() in file.read().split(b"\0"):
+                    found.append(int(entry))
+    return found
 
 
 def received(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

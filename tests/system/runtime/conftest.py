@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from runtime_bench import Bench
+from tests.system.runtime.runtime_bench import Bench
 
 from naru.kernel import cgroups
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from runtime_bench import Bench, read_all
+from tests.system.runtime.runtime_bench import Bench, read_all
 
 from naru.kernel import cgroup_stats, cgroups
 from naru.runtime import capabilities, seccomp

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from runtime_bench import Bench, ended, read_all
+from tests.system.runtime.runtime_bench import Bench, ended, read_all
 
 from naru.kernel import cgroups, process
 from naru.runtime import capabilities, seccomp

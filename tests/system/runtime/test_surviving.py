@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from runtime_bench import DEADLINE, Bench, ended, read_all
+from tests.system.runtime.runtime_bench import DEADLINE, Bench, ended, read_all
 
 from naru.runtime import supervisor_main
 from naru.runtime.supervisor_link import LinkLost
@@ -218,3 +219,42 @@ async def test_nonsense_harms_nobody(bench: Bench) -> None:
     assert (await link.request("hello")).body["pid"] == bench.supervisor.pid
     await bench.runtime.kill("c", 9)
     assert (await bench.finish("c", stdio)).status == 137
+
+
+async def test_a_storm_of_starts_and_killed_supervisors(bench: Bench) -> None:
+    """A start under way may fail; what has started keeps its output and its exit code."""
+    finished: list[tuple[int, int, bytes]] = []
+    over = asyncio.Event()
+    step = asyncio.Condition()
+
+    async def keep_starting(worker: int) -> None:
+        for number in itertools.count():
+            if over.is_set():
+                return
+            name, code = f"w{worker}-{number}", (worker * 31 + number) % 100
+            try:
+                _, stdio = await bench.run(name, "sh", "-c", f"echo a; exit {code}")
+            except LinkLost:
+                continue
+            ending = await bench.exit_of(name)
+            finished.append((ending.status, code, await read_all(stdio.stdout)))
+            stdio.close()
+            with suppress(LinkLost):
+                await bench.supervisor.acknowledge(ending)
+            await bench.runtime.delete(name)
+            async with step:
+                step.notify_all()
+
+    workers = [asyncio.create_task(keep_starting(number)) for number in range(4)]
+    async with asyncio.timeout(4 * DEADLINE):
+        for kills in range(1, 6):
+            async with step:
+                await step.wait_for(lambda kills=kills: len(finished) >= 7 * kills)
+            with suppress(ProcessLookupError):
+                os.kill(bench.supervisor.pid, signal.SIGKILL)
+        over.set()
+        await asyncio.gather(*workers)
+    assert all(status == code and output == b"a\n" for status, code, output in finished)
+    assert await bench.supervisor.live() == []
+    for directory in ("pids", "starts", "starts-crun", "runtime-crun", "console"):
+        assert list((bench.exec_root / directory).iterdir()) == []
