@@ -1,0 +1,259 @@
+"""`docker cp`: files in and out of containers, running or not, never out of the container's root.
+
+A running container is seen as its process sees it, mounts included. Of a stopped one the layer is
+mounted for the time being, and a path below one of its volumes is looked up in the volume.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import os
+import posixpath
+import stat
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple, cast
+
+from naru.engine.byte_pipes import drawn, fed
+from naru.engine.containers import path_stat, tree_archive, users
+from naru.engine.containers.collaborators import Layers
+from naru.engine.containers.containers import Containers
+from naru.engine.containers.occurrences import occurrence
+from naru.kernel.inroot import open_in_root
+from naru.spec.containers import ContainerRecord
+from naru.spec.errors import Forbidden, InvalidParameter, NotFound
+from naru.store.compression import Inflated
+from naru.store.extract import ExtractError, Extractor
+from naru.store.tarstream import DIRECTORY, Entry, TarReader
+
+_MOST_LINKS: Final = 40
+_NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+class _Place(NamedTuple):
+    """A directory of the host that stands for `at` in the container."""
+
+    root: Path
+    at: str
+    writable: bool
+
+
+class Files:
+    def __init__(self, *, containers: Containers, layers: Layers) -> None:
+        self._containers = containers
+        self._layers = layers
+
+    async def stat(self, ref: str, path: str) -> dict[str, Any]:
+        """The members of `X-Docker-Container-Path-Stat`."""
+        record = self._containers.find(ref)
+        async with self._seen(record) as root:
+            return await asyncio.to_thread(self._stat, record, root, path)
+
+    async def read(self, ref: str, path: str) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
+        """-> (as `stat`, the tar of a file or tree, named by the path's last component)."""
+        record = self._containers.find(ref)
+        described = await self.stat(ref, path)
+        pieces = self._read(record, path)
+        return described, pieces
+
+    async def write(
+        self,
+        ref: str,
+        path: str,
+        archive: AsyncIterator[bytes],
+        *,
+        keep_kinds: bool,
+        as_user: bool,
+    ) -> None:
+        """Unpack a tar, compressed or not, into an existing directory.
+
+        `keep_kinds`: a directory is not replaced by a file, nor the other way round. `as_user`:
+        what is written belongs to the container's user.
+        """
+        record = self._containers.find(ref)
+        async with self._seen(record) as root:
+            unpack = functools.partial(
+                self._write, record, root, path, keep_kinds=keep_kinds, as_user=as_user
+            )
+            await fed(archive, unpack)
+        await self._containers.tell(occurrence(record, "extract-to-dir", path=path))
+
+    async def _read(self, record: ContainerRecord, path: str) -> AsyncIterator[bytes]:
+        async with self._seen(record) as root:
+            place, name = self._place(record, root, path), _last(path)
+
+            def write(out: BinaryIO) -> None:
+                with _opened(record, place, path) as fd:
+                    tree_archive.write_tree(fd, name, out)
+
+            async for piece in drawn(write):
+                yield piece
+        await self._containers.tell(occurrence(record, "archive-path", path=path))
+
+    @asynccontextmanager
+    async def _seen(self, record: ContainerRecord) -> AsyncIterator[Path]:
+        """The container's root, for as long as it is needed."""
+        if record.running:
+            yield Path(f"/proc/{record.state.pid}/root")
+            return
+        live = self._containers.live(record)
+        root = await self._layers.mount(record.id)
+        try:
+            yield root
+        finally:
+            async with live.lock:
+                present = self._containers.get(record.id)
+                if present is None or not present.running:
+                    await self._layers.unmount(record.id)
+
+    def _place(self, record: ContainerRecord, root: Path, path: str) -> _Place:
+        writable = not record.host_config.readonly_rootfs
+        absolute = posixpath.normpath("/" + path)
+        found = _Place(root, "/", writable)
+        for mount in record.mounts:
+            at = posixpath.normpath(mount.destination)
+            inside = absolute == at or absolute.startswith(at.rstrip("/") + "/")
+            if inside and mount.type in ("bind", "volume") and len(at) > len(found.at):
+                # Of a running container the process' own root shows the volume already.
+                found = _Place(root if record.running else Path(mount.source), at, mount.rw)
+        return found._replace(at="/") if record.running else found
+
+    def _stat(self, record: ContainerRecord, root: Path, path: str) -> dict[str, Any]:
+        place = self._place(record, root, path)
+        with _opened(record, place, path) as fd:
+            status = os.fstat(fd)
+        target = ""
+        if stat.S_ISLNK(status.st_mode):
+            target = _final_target(place, path)
+        return path_stat.encode(_last(path), status, target)
+
+    def _write(
+        self,
+        record: ContainerRecord,
+        root: Path,
+        path: str,
+        archive: BinaryIO,
+        *,
+        keep_kinds: bool,
+        as_user: bool,
+    ) -> None:
+        place = self._place(record, root, path)
+        # The directory itself, not a symlink to it.
+        with _opened(record, place, path.rstrip("/") + "/.") as fd:
+            if not stat.S_ISDIR(os.fstat(fd).st_mode):
+                raise InvalidParameter("extraction point is not a directory")
+            if not place.writable:
+                inside_volume = any(
+                    posixpath.normpath(mount.destination) == place.at for mount in record.mounts
+                )
+                what = "mounted volume" if inside_volume else "container rootfs"
+                raise Forbidden(f"{what} is marked read-only")
+            owner = None
+            if as_user and record.config.user:
+                accounts = users.read_accounts(root)
+                user = users.resolve(record.config.user, (), accounts)
+                owner = (user.uid, user.gid)
+            with _KindKeeper(
+                f"/proc/self/fd/{fd}",
+                keep=keep_kinds,
+                owner=None if owner is None else lambda uid, gid: owner,
+            ) as extractor:
+                try:
+                    extractor.extract(cast(BinaryIO, Inflated(archive)))
+                except ExtractError as error:
+                    raise InvalidParameter(str(error)) from error
+
+
+class _KindKeeper(Extractor):
+    """Refuses to put a file where a directory is, or a directory where a file is."""
+
+    def __init__(
+        self, root: str, *, keep: bool, owner: Callable[[int, int], tuple[int, int]] | None
+    ) -> None:
+        super().__init__(root, owner=owner)
+        self._keep = keep
+        self._keep_root = root
+
+    def _member(self, reader: TarReader, entry: Entry) -> None:
+        if self._keep:
+            self._check(entry.name, directory=entry.kind == DIRECTORY)
+        super()._member(reader, entry)
+
+    def _check(self, name: str, *, directory: bool) -> None:
+        root = os.open(self._keep_root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = open_in_root(root, name.rstrip("/") or ".", os.O_PATH | os.O_NOFOLLOW)
+        except OSError:
+            return  # nothing is there
+        finally:
+            os.close(root)
+        is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+        os.close(fd)
+        if is_directory and not directory:
+            raise InvalidParameter(f'cannot overwrite directory "{name}" with non-directory')
+        if directory and not is_directory:
+            raise InvalidParameter(f'cannot overwrite non-directory "{name}" with directory')
+
+
+def _last(path: str) -> str:
+    """Go's filepath.Base: the component that an archive's members begin with."""
+    return path.rstrip("/").rpartition("/")[2] or "/"
+
+
+def _relative(place: _Place, path: str) -> str:
+    """`path` below the place's root, its trailing "/" or "/." kept: it asks to follow a link."""
+    absolute = posixpath.normpath("/" + path)
+    below = absolute[len(place.at.rstrip("/")) :].lstrip("/")
+    follow = path.endswith(("/", "/.")) or not below
+    return f"{below}/." if follow and below else below or "."
+
+
+@contextlib.contextmanager
+def _opened(record: ContainerRecord, place: _Place, path: str) -> Iterator[int]:
+    """An O_PATH descriptor of what `path` names; a symlink in the end is not followed."""
+    try:
+        root = os.open(place.root, os.O_PATH | os.O_CLOEXEC)
+        try:
+            relative = _relative(place, path)
+            if relative == "." and not stat.S_ISDIR(os.fstat(root).st_mode):
+                fd = os.dup(root)  # a volume that is a single file
+            else:
+                fd = open_in_root(root, relative, os.O_PATH | os.O_NOFOLLOW)
+        finally:
+            os.close(root)
+    except OSError as error:
+        if error.errno == errno.ENOTDIR and path.endswith("/."):
+            raise InvalidParameter("extraction point is not a directory") from error
+        if error.errno in _NOT_THERE:
+            raise NotFound(f"Could not find the file {path} in container {record.id}") from error
+        raise
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _final_target(place: _Place, path: str) -> str:
+    """Where a symlink leads in the end, as a path in the container; it need not exist."""
+    at = posixpath.normpath("/" + path)
+    root = os.open(place.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for _ in range(_MOST_LINKS):
+            try:
+                fd = open_in_root(root, _relative(place, at), os.O_PATH | os.O_NOFOLLOW)
+            except OSError:
+                break
+            try:
+                if not stat.S_ISLNK(os.fstat(fd).st_mode):
+                    break
+                target = os.readlink("", dir_fd=fd)
+            finally:
+                os.close(fd)
+            at = posixpath.normpath(posixpath.join(posixpath.dirname(at), target))
+    finally:
+        os.close(root)
+    return at
