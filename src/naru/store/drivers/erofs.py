@@ -23,18 +23,17 @@ from typing import BinaryIO, ClassVar, cast
 
 from naru.kernel import mounts
 from naru.kernel.mounts import Mount
-from naru.kernel.quota import ProjectQuota
-from naru.spec.errors import InvalidParameter, Unsupported
+from naru.spec.errors import Unsupported
 from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
+from naru.store.drivers.homes import Homes, make_directory, size_option
 from naru.store.drivers.probe import backing_filesystem, filesystems, overlay_refusal
 from naru.store.erofs_image import LayerImage, Unmappable
 from naru.store.extract import Extractor
-from naru.store.sizes import parse_size
+from naru.store.treecopy import copy_root_attributes
 from naru.store.upper import UpperDiff
 from naru.store.whiteouts import OverlayWhiteouts
 
-_REMOVING = ".removing"
 _COPY = 1 << 20
 
 
@@ -44,49 +43,33 @@ class Erofs:
     def __init__(self, root: Path, options: Mapping[str, str]) -> None:
         """Raise `Unsupported` where the kernel cannot mount EROFS from files, or no overlay."""
         self._root = root
-        self._default_size = _default_size(options)
-        root.mkdir(mode=0o710, parents=True, exist_ok=True)
+        self._homes = Homes(root, self.name, size_option(self.name, options))
         if refusal := overlay_refusal(root, userxattr=False) or _erofs_refusal(root):
             raise Unsupported(f"driver not supported: erofs: {refusal}")
-        self._quota = ProjectQuota.on(root)
-        if self._default_size and self._quota is None:
-            raise Unsupported(_no_quota("erofs.size", root))
 
     def create(
         self, layer: str, parent: str | None, *, writable: bool, size: int | None = None
     ) -> None:
         lower = [parent, *self._lower(parent)] if parent else []
-        home = self._root / layer
-        home.mkdir(mode=0o710)
-        size = size or (self._default_size if writable else 0)
-        if size:
-            if self._quota is None:
-                raise Unsupported(_no_quota("storage-opt size", self._root))
-            self._quota.limit(home, size)
+        home = self._homes.make(layer, writable=writable, size=size)
         if writable:
             for name, mode in (("diff", 0o755), ("work", 0o700), ("merged", 0o700)):
-                (home / name).mkdir(mode=mode)
-            os.chmod(home / "diff", 0o755)
+                make_directory(home / name, mode)
             if parent:
-                self._copy_root_attributes(parent, home / "diff")
+                copy_root_attributes(self._own_tree(parent), home / "diff")
         else:
             (home / "tree").mkdir(mode=0o755)
         if lower:
             (home / "lower").write_text("\n".join(lower))
 
     def remove(self, layer: str) -> None:
-        home, doomed = self._root / layer, self._root / (layer + _REMOVING)
-        if mounts.is_mounted(home / "tree"):
-            mounts.unmount(home / "tree")
-        shutil.rmtree(doomed, ignore_errors=True)
-        try:
-            home.rename(doomed)
-        except FileNotFoundError:
-            return
-        shutil.rmtree(doomed)
+        tree = self._root / layer / "tree"
+        if mounts.is_mounted(tree):
+            mounts.unmount(tree)
+        self._homes.remove(layer)
 
     def mounts(self, layer: str, target: Path, *, read_only: bool = False) -> Sequence[Mount]:
-        home = self._root / layer
+        home = self._homes[layer]
         lower = self._lower(layer)
         own: list[str] = []
         if (home / "diff").exists():
@@ -108,7 +91,7 @@ class Erofs:
         return [*trees, Mount("overlay", "overlay", target, options)]
 
     def apply(self, layer: str, diff: BinaryIO) -> int:
-        home = self._root / layer
+        home = self._homes[layer]
         image = LayerImage()
         with (home / "layer.tar").open("w+b") as tar:
             copied = _Tee(diff, tar)
@@ -133,7 +116,7 @@ class Erofs:
             return content
 
     def diff(self, layer: str, out: BinaryIO) -> None:
-        home = self._root / layer
+        home = self._homes[layer]
         if (home / "layer.tar").exists():
             with (home / "layer.tar").open("rb") as tar:
                 shutil.copyfileobj(tar, out, _COPY)
@@ -144,7 +127,7 @@ class Erofs:
         return self._upper(layer).changes()
 
     def usage(self, layer: str) -> Usage:
-        home = self._root / layer
+        home = self._homes[layer]
         if (home / "diff").exists():
             return usage_of(home / "diff")
         files = [home / "layer.tar", home / "layer.erofs"]
@@ -156,7 +139,7 @@ class Erofs:
         return Usage(used, len(found))
 
     def status(self) -> Sequence[tuple[str, str]]:
-        layers = [self._root / layer for layer in self.layers()]
+        layers = [self._homes[layer] for layer in self.layers()]
         mapped = sum((home / "layer.erofs").exists() for home in layers)
         return [
             ("Backing Filesystem", backing_filesystem(self._root)),
@@ -165,32 +148,30 @@ class Erofs:
         ]
 
     def data(self, layer: str, target: Path) -> dict[str, str]:
-        home = self._root / layer
+        home = self._homes[layer]
         found = {"ID": layer, "MergedDir": str(target)}
         if (home / "diff").exists():
             found |= {"UpperDir": str(home / "diff"), "WorkDir": str(home / "work")}
         else:
             found |= {"UpperDir": str(home / "tree"), "LayerTar": str(home / "layer.tar")}
         if lower := self._lower(layer):
-            found["LowerDir"] = ":".join(str(self._root / name / "tree") for name in lower)
+            found["LowerDir"] = ":".join(str(self._tree(name)) for name in lower)
         return found
 
     def layers(self) -> Iterator[str]:
-        for entry in sorted(os.listdir(self._root)):
-            if not entry.startswith("."):
-                yield entry.removesuffix(_REMOVING)
+        return self._homes.layers()
 
     def close(self) -> None:
         """Unmount the layers' trees; overlays on them keep what they hold."""
         for layer in self.layers():
-            if mounts.is_mounted(self._root / layer / "tree"):
-                mounts.unmount(self._root / layer / "tree")
+            if mounts.is_mounted(self._homes[layer] / "tree"):
+                mounts.unmount(self._homes[layer] / "tree")
 
     def _tree_mounts(self, layers: Sequence[str]) -> list[Mount]:
         """What is still to mount so that every one of `layers` shows its tree."""
         return [
             _tree_mount(home)
-            for home in (self._root / layer for layer in layers)
+            for home in (self._homes[layer] for layer in layers)
             if (home / "layer.erofs").exists() and not mounts.is_mounted(home / "tree")
         ]
 
@@ -203,7 +184,7 @@ class Erofs:
         return UpperDiff(self._own_tree(layer), self._show(self._lower(layer)))
 
     def _below(self, layer: str) -> UpperDiff:
-        return UpperDiff(self._root / layer / "tree", self._show(self._lower(layer)))
+        return UpperDiff(self._homes[layer] / "tree", self._show(self._lower(layer)))
 
     def _own_tree(self, layer: str) -> Path:
         """Where the layer's own files can be read."""
@@ -211,20 +192,14 @@ class Erofs:
 
     def _tree(self, layer: str) -> Path:
         """The directory of a layer's own files, once it is mounted. Any may lie below another."""
-        diff = self._root / layer / "diff"
-        return diff if diff.exists() else self._root / layer / "tree"
+        diff = self._homes[layer] / "diff"
+        return diff if diff.exists() else self._homes[layer] / "tree"
 
     def _lower(self, layer: str) -> list[str]:
         try:
-            return (self._root / layer / "lower").read_text().split("\n")
+            return (self._homes[layer] / "lower").read_text().split("\n")
         except FileNotFoundError:
             return []
-
-    def _copy_root_attributes(self, parent: str, target: Path) -> None:
-        status = os.stat(self._own_tree(parent))
-        os.chown(target, status.st_uid, status.st_gid)
-        os.chmod(target, status.st_mode & 0o7777)
-        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 class _Tee:
@@ -269,17 +244,3 @@ def _erofs_refusal(root: Path) -> str | None:
     finally:
         shutil.rmtree(probe, ignore_errors=True)
     return None
-
-
-def _default_size(options: Mapping[str, str]) -> int:
-    for name in options:
-        if name != "erofs.size":
-            raise InvalidParameter(f"erofs: unknown option {name}")
-    return parse_size(options["erofs.size"], "erofs.size") if options else 0
-
-
-def _no_quota(what: str, root: Path) -> str:
-    return (
-        f"{what}: the file system of {root} ({backing_filesystem(root)}) has no project quota"
-        " (xfs: mount with pquota; ext4: feature project and mount option prjquota)"
-    )
