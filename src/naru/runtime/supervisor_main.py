@@ -200,6 +200,58 @@ class Launcher:
         return f"/proc/{os.getpid()}/fd/{entry}"
 
 
+class Connections:
+    """The daemons' connections: whole JSON messages, with descriptors."""
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self.epoll = epoll
+        self.clients: dict[int, socket.socket] = {}
+
+    def welcome(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        try:
+            client.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
+        except PermissionError:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        self.clients[client.fileno()] = client
+        self.epoll.register(client.fileno(), select.EPOLLIN)
+
+    def receive(self, client: socket.socket) -> tuple[Json | None, list[int]]:
+        try:
+            data, ancillary, _, _ = client.recvmsg(
+                MAX_MESSAGE, socket.CMSG_SPACE(4 * MAX_FDS), socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return None, []
+        except OSError:
+            data, ancillary = b"", []
+        fds = received(ancillary)
+        try:
+            return json.loads(data), fds  # b"", the end of the connection, is no JSON either
+        except ValueError:
+            for fd in fds:
+                os.close(fd)
+            self.drop(client)
+            return None, []
+
+    def send(self, client: socket.socket, message: Json, fds: list[int] | None = None) -> None:
+        """A daemon that does not read is cut off: it reconnects and finds all in the files."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        try:
+            client.sendmsg([json.dumps(message).encode()], rights)
+        except OSError:
+            self.drop(client)
+
+    def tell_all(self, message: Json) -> None:
+        for client in list(self.clients.values()):
+            self.send(client, message)
+
+    def drop(self, client: socket.socket) -> None:
+        if self.clients.pop(client.fileno(), None) is not None:
+            self.epoll.unregister(client.fileno())
+            client.close()
+
+
 class Supervisor:
     def __init__(
         self, root: str, listener: socket.socket, lock: int, given_limit: int | None
@@ -208,7 +260,8 @@ class Supervisor:
         self.listener = listener
         self.lock = lock
         self.launcher = Launcher(root, given_limit)
-        self.clients: dict[int, socket.socket] = {}
+        self.epoll = select.epoll()
+        self.connections = Connections(self.epoll)
         self.processes: dict[str, Process] = {}  # ended ones too, until they are acknowledged
         self.children: dict[int, Process] = {}  # by pid
         self.adopted: dict[int, Process] = {}  # by pidfd: those that are not our children
@@ -216,7 +269,6 @@ class Supervisor:
         self.starting: dict[int, Start] = {}  # by the runtime's pid
         self.early: dict[int, tuple[int, int]] = {}  # pid -> (status, ns), its runtime at work
         self.upgrade_to: list[str] | None = None
-        self.epoll = select.epoll()
         self.wakeup, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -238,9 +290,9 @@ class Supervisor:
                     self.reap()
                 elif fd == self.listener.fileno():
                     with contextlib.suppress(OSError):
-                        self.welcome(self.listener.accept()[0])
-                elif fd in self.clients:
-                    self.receive(self.clients[fd])
+                        self.connections.welcome(self.listener.accept()[0])
+                elif fd in self.connections.clients:
+                    self.receive(self.connections.clients[fd])
                 elif fd in self.adopted:
                     self.adopted_ended(fd)
             if self.upgrade_to is not None and not self.starting:
@@ -255,31 +307,9 @@ class Supervisor:
         remove(self.path("supervisor.sock"))
         os._exit(0)
 
-    def welcome(self, client: socket.socket) -> None:
-        client.setblocking(False)
-        try:
-            client.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
-        except PermissionError:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self.clients[client.fileno()] = client
-        self.epoll.register(client.fileno(), select.EPOLLIN)
-
     def receive(self, client: socket.socket) -> None:
-        try:
-            data, ancillary, _, _ = client.recvmsg(
-                MAX_MESSAGE, socket.CMSG_SPACE(4 * MAX_FDS), socket.MSG_CMSG_CLOEXEC
-            )
-        except BlockingIOError:
-            return
-        except OSError:
-            data, ancillary = b"", []
-        fds = received(ancillary)
-        try:
-            request = json.loads(data)  # b"", the end of the connection, is no JSON either
-        except ValueError:
-            for fd in fds:
-                os.close(fd)
-            self.drop(client)
+        request, fds = self.connections.receive(client)
+        if request is None:
             return
         try:
             answer = getattr(self, "do_" + request["op"])(client, request, fds)
@@ -287,20 +317,7 @@ class Supervisor:
             complain(f"request {request.get('op')}: {error!r}")
             answer = {"error": f"{type(error).__name__}: {error}"}
         if answer is not None:
-            self.send(client, {"id": request["id"], **answer})
-
-    def send(self, client: socket.socket, message: Json, fds: list[int] | None = None) -> None:
-        """A daemon that does not read is cut off: it reconnects and finds all in the files."""
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        try:
-            client.sendmsg([json.dumps(message).encode()], rights)
-        except OSError:
-            self.drop(client)
-
-    def drop(self, client: socket.socket) -> None:
-        if self.clients.pop(client.fileno(), None) is not None:
-            self.epoll.unregister(client.fileno())
-            client.close()
+            self.connections.send(client, {"id": request["id"], **answer})
 
     # -- requests: each returns its answer, or None when it answers otherwise -----------------
 
@@ -334,7 +351,7 @@ class Supervisor:
     def do_stdio(self, client: socket.socket, request: Json, fds: list[int]) -> None:
         process = self.processes[name_of(request["container"], request["exec"])]
         answer = {"id": request["id"], "fds": list(process.fds)}
-        self.send(client, answer, list(process.fds.values()))
+        self.connections.send(client, answer, list(process.fds.values()))
 
     def do_live(self, client: socket.socket, request: Json, fds: list[int]) -> Json:
         start, names = request["from"], list(self.processes)
@@ -389,7 +406,7 @@ class Supervisor:
     def do_quit(self, client: socket.socket, request: Json, fds: list[int]) -> Json:
         """End, if there is nothing left to keep."""
         if not self.processes and not self.starting:
-            self.send(client, {"id": request["id"], "busy": 0})
+            self.connections.send(client, {"id": request["id"], "busy": 0})
             self.end()
         return {"busy": len(self.processes) + len(self.starting)}
 
@@ -430,7 +447,9 @@ class Supervisor:
         process = Process({**state, "started": start_ticks(pid), "exited": False}, start.fds)
         if pid == 0:
             process.close()
-            self.send(start.client, {"id": request["id"], "failed": status or UNKNOWN_STATUS})
+            self.connections.send(
+                start.client, {"id": request["id"], "failed": status or UNKNOWN_STATUS}
+            )
             return
         self.processes[process.name] = process
         early = self.early.pop(pid, None)
@@ -439,7 +458,7 @@ class Supervisor:
             self.children[pid] = process
             write(self.path("pids", process.name), process.state())
         answer = {"id": request["id"], "pid": pid, "fds": list(process.fds)}
-        self.send(start.client, answer, list(process.fds.values()))
+        self.connections.send(start.client, answer, list(process.fds.values()))
         if early is not None:
             self.ended(process, *early)
 
@@ -457,8 +476,7 @@ class Supervisor:
         }
         write(self.path("exits", process.name), record)
         remove(self.path("pids", process.name))
-        for client in list(self.clients.values()):
-            self.send(client, {"exit": record})
+        self.connections.tell_all({"exit": record})
 
     def adopted_ended(self, pidfd: int) -> None:
         process = self.adopted[pidfd]
@@ -522,12 +540,12 @@ class Supervisor:
         state = {
             "listener": self.listener.fileno(),
             "lock": self.lock,
-            "clients": list(self.clients),
+            "clients": list(self.connections.clients),
             "processes": processes,
             "lost": list(self.lost),
             "given_limit": self.launcher.given_limit,
         }
-        keep = [self.listener.fileno(), self.lock, *self.clients]
+        keep = [self.listener.fileno(), self.lock, *self.connections.clients]
         keep += [fd for process in self.processes.values() for fd in process.fds.values()]
         for fd in keep:
             os.set_inheritable(fd, True)
@@ -554,7 +572,7 @@ class Supervisor:
                 self.watch(process)
         for fd in state["clients"]:
             os.set_inheritable(fd, False)
-            self.welcome(socket.socket(fileno=fd))
+            self.connections.welcome(socket.socket(fileno=fd))
 
     def path(self, *parts: str) -> str:
         return os.path.join(self.root, *parts)
