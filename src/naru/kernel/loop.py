@@ -24,7 +24,16 @@ _ATTEMPTS = 64
 
 @contextlib.contextmanager
 def attached(image: Path) -> Iterator[str]:
-    """`/dev/loopN` showing `image` for the time of the block, and as long as it is mounted."""
+    """`/dev/loopN` showing `image` for the time of the block, and as long as it is mounted.
+
+    An image that a device shows already is not given a second one: two file systems on the same
+    blocks would destroy each other, and a lazy unmount may have left the first in use.
+    """
+    shown = _showing(image)
+    if shown is not None:
+        with contextlib.closing(open(shown, "rb")):
+            yield shown
+        return
     backing = os.open(image, os.O_RDWR | os.O_CLOEXEC)
     try:
         device = _attach(backing, image)
@@ -34,6 +43,15 @@ def attached(image: Path) -> Iterator[str]:
         yield f"/dev/loop{device[0]}"
     finally:
         os.close(device[1])
+
+
+def _showing(image: Path) -> str | None:
+    wanted = os.path.realpath(image)
+    for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):  # it may end while we look
+            if os.fsdecode(entry.read_bytes()).rstrip("\n") == wanted:
+                return f"/dev/{entry.parent.parent.name}"
+    return None
 
 
 def _attach(backing: int, image: Path) -> tuple[int, int]:

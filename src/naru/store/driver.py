@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, ClassVar, NamedTuple, Protocol
+from typing import BinaryIO, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from naru.kernel.mounts import Mount
 
@@ -66,3 +66,11 @@ class StorageDriver(Protocol):
 
     def layers(self) -> Iterator[str]:
         """Every layer on disk, half-made ones too: what a check compares with the records."""
+
+
+@runtime_checkable
+class KeepsMounts(Protocol):
+    """A driver with mounts of its own that outlast a call, to save making them again."""
+
+    def close(self) -> None:
+        """Take them down, at the daemon's clean end. Containers that run do not notice."""

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from naru.kernel import mounts
 from naru.spec.errors import InternalError, NotFound
-from naru.store.driver import Change, StorageDriver, Usage
+from naru.store.driver import Change, KeepsMounts, StorageDriver, Usage
 from naru.store.records import Records
 from naru.store.shared_layers import SharedLayers, mount_all, unmount_all
 
@@ -144,10 +144,12 @@ class LayerStore(SharedLayers):
         return await self._run(self._bulk, self._recover, known)
 
     async def close(self) -> None:
-        """Wait for the work under way. Mounts stay: containers may run in them."""
+        """Wait for the work under way. Containers' mounts stay: they may run in them."""
         for task in list(self._making.values()):
             task.cancel()
         await asyncio.gather(*self._making.values(), return_exceptions=True)
+        if isinstance(self.driver, KeepsMounts):
+            await self._run(self._quick, self.driver.close)
         await asyncio.to_thread(self._bulk.shutdown)
         await asyncio.to_thread(self._quick.shutdown)
 

@@ -87,3 +87,21 @@ def test_a_size_that_holds_nothing_is_refused(driver: StorageDriver, tmp_path: P
         driver.create(A, None, writable=True, size=1000)
     driver.remove(A)
     assert list(driver.layers()) == []
+
+
+def test_a_file_system_still_in_use_is_not_opened_twice(tmp_path: Path) -> None:
+    driver = choose("vfs", tmp_path)
+    driver.create(A, None, writable=True, size=16 * MIB)
+    home, target = tmp_path / "vfs" / A, tmp_path / "target"
+    target.mkdir()
+    [each] = driver.mounts(A, target)
+    try:
+        mount(each)
+        unmount(home)  # lazily: `target` keeps it
+        (target / "seen").write_text("through both")
+        assert [change.path for change in driver.changes(A)] == ["/seen"]
+        assert (home / "diff").stat().st_dev == target.stat().st_dev
+    finally:
+        for mounted in mounts_below(tmp_path):
+            unmount(mounted)
+    driver.remove(A)
