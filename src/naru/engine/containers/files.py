@@ -28,7 +28,7 @@ from naru.spec.containers import ContainerRecord
 from naru.spec.errors import Forbidden, InvalidParameter, NotFound
 from naru.store.compression import Inflated
 from naru.store.extract import ExtractError, Extractor
-from naru.store.tarstream import DIRECTORY, Entry, TarReader
+from naru.store.tarstream import DIRECTORY, Entry, TarError, TarReader
 
 _MOST_LINKS: Final = 40
 _NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -112,7 +112,7 @@ class Files:
 
     def _place(self, record: ContainerRecord, root: Path, path: str) -> _Place:
         writable = not record.host_config.readonly_rootfs
-        absolute = posixpath.normpath("/" + path)
+        absolute = _absolute(path)
         found = _Place(root, "/", writable)
         for mount in record.mounts:
             at = posixpath.normpath(mount.destination)
@@ -164,7 +164,7 @@ class Files:
             ) as extractor:
                 try:
                     extractor.extract(cast(BinaryIO, Inflated(archive)))
-                except ExtractError as error:
+                except (ExtractError, TarError) as error:
                     raise InvalidParameter(str(error)) from error
 
 
@@ -180,13 +180,13 @@ class _KindKeeper(Extractor):
 
     def _member(self, reader: TarReader, entry: Entry) -> None:
         if self._keep:
-            self._check(entry.name, directory=entry.kind == DIRECTORY)
+            self._check(entry.name.rstrip("/"), directory=entry.kind == DIRECTORY)
         super()._member(reader, entry)
 
     def _check(self, name: str, *, directory: bool) -> None:
         root = os.open(self._keep_root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fd = open_in_root(root, name.rstrip("/") or ".", os.O_PATH | os.O_NOFOLLOW)
+            fd = open_in_root(root, name or ".", os.O_PATH | os.O_NOFOLLOW)
         except OSError:
             return  # nothing is there
         finally:
@@ -199,6 +199,11 @@ class _KindKeeper(Extractor):
             raise InvalidParameter(f'cannot overwrite non-directory "{name}" with directory')
 
 
+def _absolute(path: str) -> str:
+    # normpath keeps two leading slashes, which POSIX lets mean something else.
+    return posixpath.normpath("/" + path.lstrip("/"))
+
+
 def _last(path: str) -> str:
     """Go's filepath.Base: the component that an archive's members begin with."""
     return path.rstrip("/").rpartition("/")[2] or "/"
@@ -206,7 +211,7 @@ def _last(path: str) -> str:
 
 def _relative(place: _Place, path: str) -> str:
     """`path` below the place's root, its trailing "/" or "/." kept: it asks to follow a link."""
-    absolute = posixpath.normpath("/" + path)
+    absolute = _absolute(path)
     below = absolute[len(place.at.rstrip("/")) :].lstrip("/")
     follow = path.endswith(("/", "/.")) or not below
     return f"{below}/." if follow and below else below or "."
@@ -239,7 +244,7 @@ def _opened(record: ContainerRecord, place: _Place, path: str) -> Iterator[int]:
 
 def _final_target(place: _Place, path: str) -> str:
     """Where a symlink leads in the end, as a path in the container; it need not exist."""
-    at = posixpath.normpath("/" + path)
+    at = _absolute(path)
     root = os.open(place.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for _ in range(_MOST_LINKS):

@@ -25,7 +25,7 @@ CLIENT_BUFFER: Final = 8 << 20
 
 STALL_SECONDS: Final = 5.0
 
-DRAIN_SECONDS: Final = 3.0
+DRAIN_SECONDS: Final = 2.0
 """How long an exited process' output may stay open: a grandchild elsewhere may hold the pipe."""
 
 _CUT_OFF_READS: Final = 64
