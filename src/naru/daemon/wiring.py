@@ -15,6 +15,7 @@ from pathlib import Path
 from naru import __version__
 from naru.api import versions
 from naru.api.router import RouteTable
+from naru.api.routes.archive import ArchiveRoutes
 from naru.api.routes.commit import CommitRoutes
 from naru.api.routes.containers import ContainerRoutes, Views
 from naru.api.routes.exec import ExecRoutes
@@ -38,6 +39,8 @@ from naru.engine.containers.exec_store import ExecStore
 from naru.engine.containers.exits import Exits
 from naru.engine.containers.export import Export
 from naru.engine.containers.facts import HostFacts, controllers
+from naru.engine.containers.files import Files
+from naru.engine.containers.health import HealthChecks
 from naru.engine.containers.inspect import Inspect
 from naru.engine.containers.lifecycle import Lifecycle
 from naru.engine.containers.listing import Listing as ContainerListing
@@ -234,7 +237,8 @@ class App:
             pidfd=self._supervisor.pidfd,
             stdio=self._supervisor.stdio,
         )
-        followers: list[Followers] = [self._execs]
+        health = HealthChecks(containers=containers, execs=self._execs, tasks=tasks)
+        followers: list[Followers] = [self._execs, health]
         teardown = Teardown(
             layers=layers,
             networks=networks,
@@ -363,6 +367,7 @@ class App:
             resize=Resize(containers=containers, runtimes=runtimes),
             prune=Prune(containers=containers, layers=layers, remove=remove),
         ).register(self.router)
+        ArchiveRoutes(files=Files(containers=containers, layers=layers)).register(self.router)
         ExecRoutes(execs=self._execs).register(self.router)
         StreamRoutes(
             attach=Attach(containers=containers, logs=logs),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from naru.engine.containers import transitions
+from naru.engine.containers import health_rules, transitions
 from naru.engine.containers.collaborators import (
     Attachment,
     Followers,
@@ -141,6 +141,7 @@ class Start:
                         pid=pid,
                         started_at=time.time_ns(),
                         finished_at=record.state.finished_at,
+                        health=health_rules.initial(record.config),
                     ),
                 )
                 await self._containers.save(running, occurrence(running, "start"))
