@@ -12,11 +12,11 @@ from tests.harness.daemon import Daemon
 
 @pytest.fixture
 def sleeper(daemon: Daemon):  # type: ignore[no-untyped-def]
-    """A running container named `c` with a command that ends on TERM."""
+    """A running container named `cc` with a command that ends on TERM."""
     command = "trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done"
-    daemon.docker("run", "-d", "--name", "c", "busybox", "sh", "-c", command)
-    yield "c"
-    daemon.docker("rm", "-f", "-v", "c", check=False)
+    daemon.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", command)
+    yield "cc"
+    daemon.docker("rm", "-f", "-v", "cc", check=False)
 
 
 def state(daemon: Daemon, ref: str, field: str) -> str:
@@ -24,7 +24,7 @@ def state(daemon: Daemon, ref: str, field: str) -> str:
 
 
 def test_stop_sends_the_stop_signal(daemon: Daemon, sleeper: str) -> None:
-    assert daemon.docker("stop", sleeper).stdout == "c\n"
+    assert daemon.docker("stop", sleeper).stdout == "cc\n"
     assert (state(daemon, sleeper, "Status"), state(daemon, sleeper, "ExitCode")) == ("exited", "7")
 
 
@@ -78,7 +78,7 @@ def test_pause_and_unpause(daemon: Daemon, sleeper: str) -> None:
 def test_rename(daemon: Daemon, sleeper: str) -> None:
     daemon.docker("rename", sleeper, "renamed")
     assert daemon.docker("ps", "--format", "{{.Names}}").stdout == "renamed\n"
-    daemon.docker("rename", "renamed", "c")
+    daemon.docker("rename", "renamed", "cc")
 
 
 def test_remove_of_a_running_container(daemon: Daemon, sleeper: str) -> None:
@@ -107,12 +107,12 @@ def test_top_lists_the_processes(daemon: Daemon, sleeper: str) -> None:
 def test_ps_and_its_filters(daemon: Daemon, sleeper: str) -> None:
     daemon.docker("create", "--name", "made", "--label", "kind=boat", "busybox", "true")
     names = ["ps", "-a", "--format", "{{.Names}}"]
-    assert daemon.docker(*names).stdout.split() == ["made", "c"]
+    assert daemon.docker(*names).stdout.split() == ["made", "cc"]
     assert daemon.docker(*names, "-f", "status=created").stdout.split() == ["made"]
     assert daemon.docker(*names, "-f", "label=kind=boat").stdout.split() == ["made"]
-    assert daemon.docker(*names, "-f", "name=^/c$").stdout.split() == ["c"]
-    assert daemon.docker(*names, "-f", "ancestor=busybox").stdout.split() == ["made", "c"]
-    assert daemon.docker(*names, "-f", "before=made").stdout.split() == ["c"]
+    assert daemon.docker(*names, "-f", "name=^/cc$").stdout.split() == ["cc"]
+    assert daemon.docker(*names, "-f", "ancestor=busybox").stdout.split() == ["made", "cc"]
+    assert daemon.docker(*names, "-f", "before=made").stdout.split() == ["cc"]
     done = daemon.docker(*names, "-f", "nosuch=1", check=False)
     assert "invalid filter 'nosuch'" in done.stderr
     daemon.docker("rm", "made")
@@ -120,7 +120,7 @@ def test_ps_and_its_filters(daemon: Daemon, sleeper: str) -> None:
 
 def test_inspect_has_what_scripts_read(daemon: Daemon, sleeper: str) -> None:
     shown = json.loads(daemon.docker("inspect", sleeper).stdout)[0]
-    assert shown["Name"] == "/c"
+    assert shown["Name"] == "/cc"
     assert shown["State"]["Running"] is True
     assert shown["Config"]["Image"] == "busybox"
     assert shown["HostConfig"]["NetworkMode"] in ("default", "bridge")
@@ -164,7 +164,7 @@ def test_update_limits_of_a_running_container(daemon: Daemon, sleeper: str) -> N
 
 def test_stats_once(daemon: Daemon, sleeper: str) -> None:
     line = daemon.docker("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", sleeper).stdout
-    assert line.split()[0] == "c"
+    assert line.split()[0] == "cc"
     assert int(line.split()[1]) >= 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 
 import pexpect
 import pytest
@@ -73,9 +74,9 @@ def test_exec_in_a_terminal(daemon: Daemon) -> None:
 
 @pytest.fixture
 def sleeper(daemon: Daemon):  # type: ignore[no-untyped-def]
-    daemon.docker("run", "-d", "--name", "s", "busybox", "sleep", "60")
-    yield "s"
-    daemon.docker("rm", "-f", "s")
+    daemon.docker("run", "-d", "--name", "ss", "busybox", "sleep", "60")
+    yield "ss"
+    daemon.docker("rm", "-f", "ss")
 
 
 def test_exec(daemon: Daemon, sleeper: str) -> None:
@@ -104,18 +105,20 @@ def test_exec_in_a_stopped_container(daemon: Daemon) -> None:
 
 
 def test_logs(daemon: Daemon) -> None:
-    daemon.docker("run", "--name", "l", "busybox", "sh", "-c", "echo one; echo two >&2; echo three")
-    done = daemon.docker("logs", "l")
+    # The order of two pipes is nobody's promise, so they do not write at the same time.
+    script = "echo one; sleep 0.2; echo two >&2; sleep 0.2; echo three"
+    daemon.docker("run", "--name", "ll", "busybox", "sh", "-c", script)
+    done = daemon.docker("logs", "ll")
     assert (done.stdout, done.stderr) == ("one\nthree\n", "two\n")
-    assert daemon.docker("logs", "--tail", "1", "l").stdout == "three\n"
-    stamped = daemon.docker("logs", "-t", "--tail", "1", "l").stdout
+    assert daemon.docker("logs", "--tail", "1", "ll").stdout == "three\n"
+    stamped = daemon.docker("logs", "-t", "--tail", "1", "ll").stdout
     stamp, text = stamped.split(" ", 1)
     assert text == "three\n"
     assert stamp.endswith("Z")
     assert len(stamp) == 30
-    assert daemon.docker("logs", "--since", "2100-01-01T00:00:00Z", "l").stdout == ""
-    assert daemon.docker("logs", "--until", "2000-01-01T00:00:00Z", "l").stdout == ""
-    daemon.docker("rm", "l")
+    assert daemon.docker("logs", "--since", "2100-01-01T00:00:00Z", "ll").stdout == ""
+    assert daemon.docker("logs", "--until", "2000-01-01T00:00:00Z", "ll").stdout == ""
+    daemon.docker("rm", "ll")
 
 
 def test_logs_follow_until_the_end(daemon: Daemon) -> None:
@@ -123,14 +126,14 @@ def test_logs_follow_until_the_end(daemon: Daemon) -> None:
         "run",
         "-d",
         "--name",
-        "f",
+        "ff",
         "busybox",
         "sh",
         "-c",
         "for i in 1 2 3 4 5; do echo $i; sleep 0.1; done",
     )
-    assert daemon.docker("logs", "-f", "f").stdout == "1\n2\n3\n4\n5\n"
-    daemon.docker("rm", "f")
+    assert daemon.docker("logs", "-f", "ff").stdout == "1\n2\n3\n4\n5\n"
+    daemon.docker("rm", "ff")
 
 
 def test_a_long_line_and_one_without_an_end(daemon: Daemon) -> None:
@@ -148,12 +151,21 @@ def test_a_long_line_and_one_without_an_end(daemon: Daemon) -> None:
 
 
 def test_attach_sees_output_and_exit_code(daemon: Daemon) -> None:
-    daemon.docker(
-        "run", "-d", "-i", "--name", "a", "busybox", "sh", "-c", "read line; echo got $line; exit 6"
+    command = "read line; echo got $line; exit 6"
+    daemon.docker("run", "-d", "-i", "--name", "aa", "busybox", "sh", "-c", command)
+    client = subprocess.Popen(
+        ["docker", "-H", daemon.host, "attach", "aa"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    done = daemon.docker("attach", "a", input="hello\n", check=False)
-    assert (done.returncode, done.stdout) == (6, "got hello\n")
-    daemon.docker("rm", "a")
+    assert client.stdin is not None
+    assert client.stdout is not None
+    # As in Docker the end of the input would end the attach, so it stays open.
+    client.stdin.write(b"hello\n")
+    client.stdin.flush()
+    assert client.stdout.read() == b"got hello\n"
+    assert client.wait(timeout=10) == 6
+    client.stdin.close()
+    client.stdout.close()
+    daemon.docker("rm", "aa")
 
 
 def test_a_stalled_client_does_not_stop_the_container(daemon: Daemon) -> None:
@@ -175,35 +187,28 @@ def test_a_stalled_client_does_not_stop_the_container(daemon: Daemon) -> None:
         daemon.docker("rm", "-f", "chatty")
 
 
-def test_events(daemon: Daemon) -> None:
+def test_events_live_and_from_the_past(daemon: Daemon) -> None:
+    begun = f"{time.time():.9f}"
+    done = daemon.docker(
+        "run", "--rm", "--name", "ev", "busybox", "sh", "-c", "exit 2", check=False
+    )
+    assert done.returncode == 2
+    argv = ["events", "--since", begun, "--filter", "container=ev", "--format", "{{.Action}}"]
+    past = daemon.docker(*argv, "--until", f"{time.time():.9f}").stdout.split()
+    assert past == ["create", "attach", "start", "die", "destroy"]
     watcher = subprocess.Popen(
-        ["docker", "-H", daemon.host, "events", "--filter", "type=container", "--filter", "container=ev",
-         "--format", "{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        ["docker", "-H", daemon.host, *argv], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert watcher.stdout is not None
-        # The stream has begun once the history asked for with --since is there too.
-        done = daemon.docker(
-            "run", "--rm", "--name", "ev", "busybox", "sh", "-c", "exit 2", check=False
-        )
-        assert done.returncode == 2
-        history = daemon.docker(
-            "events",
-            "--since",
-            "5m",
-            "--until",
-            "0s",
-            "--filter",
-            "container=ev",
-            "--format",
-            "{{.Action}}",
-        ).stdout.split()
-        assert history == ["create", "attach", "start", "die", "destroy"]
+        assert [watcher.stdout.readline().strip() for _ in past] == past  # so it is live now
+        daemon.docker("create", "--name", "ev", "busybox")
+        assert watcher.stdout.readline() == "create\n"
     finally:
         watcher.kill()
         watcher.wait()
         watcher.stdout.close()  # type: ignore[union-attr]
+        daemon.docker("rm", "ev")
 
 
 def test_cp_both_ways(daemon: Daemon, sleeper: str, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -13,7 +13,7 @@ _TIME = re.compile(r"(?P<seconds>-?\d+)(?:\.(?P<fraction>\d{1,9}))?")
 
 
 def nanoseconds(query: Query, name: str) -> int | None:
-    """The parameter in nanoseconds; None where it is missing, empty or 0 ("no limit")."""
+    """The parameter in nanoseconds; None where it is missing or empty."""
     text = query.text(name)
     if not text:
         return None
@@ -21,4 +21,4 @@ def nanoseconds(query: Query, name: str) -> int | None:
     if found is None:
         raise InvalidParameter(f"{name}: expected seconds since the epoch, got {text!r}")
     fraction = int((found["fraction"] or "0").ljust(9, "0"))
-    return int(found["seconds"]) * 1_000_000_000 + fraction or None
+    return int(found["seconds"]) * 1_000_000_000 + fraction

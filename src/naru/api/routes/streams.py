@@ -115,7 +115,7 @@ def _tail(text: str) -> int | None:
 
 def _fixed_time(request: Request, name: str) -> str:
     at = nanoseconds(request.query, name)
-    return "" if at is None else json_lines.fixed_time(at)
+    return json_lines.fixed_time(at) if at else ""  # 0 is "no limit" here
 
 
 async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,0 +1,231 @@
+"""`naru` beside docker's own client, on one server: the same requests, the same words.
+
+The server is a private dockerd, so that what is compared is the clients alone; without dockerd or
+docker the tests are skipped.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from tests.unit.cli.recorder import Recorder
+
+NARU = [sys.executable, "-m", "naru.cli.main"]
+DOCKER = ["docker"]
+BODIES = json.loads((Path(__file__).parents[1] / "unit" / "cli" / "create_bodies.json").read_text())
+
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("docker") and shutil.which("dockerd") and os.geteuid() == 0),
+    reason="needs docker, dockerd and root",
+)
+
+
+def call(client: list[str], host: str, argv: str) -> tuple[str, str, int]:
+    done = subprocess.run(
+        [*client, *shlex.split(argv)],
+        env={**os.environ, "DOCKER_HOST": host, "NARU_HOST": host},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    names = {"docker": "naru", "Docker": "Naru"}
+    out, err = done.stdout, done.stderr
+    for ours, theirs in ((v, k) for k, v in names.items()):
+        out, err = out.replace(theirs, ours), err.replace(theirs, ours)
+    return out, err, done.returncode
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[str]:
+    """A dockerd on private roots, with busybox and a container that runs."""
+    root = Path(tempfile.mkdtemp(prefix="naru-parity-"))
+    address = f"unix://{root}/s"
+    with (root / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [
+                "dockerd", "--data-root", f"{root}/data", "--exec-root", f"{root}/exec",
+                "-p", f"{root}/pid", "-H", address, "--bridge=none", "--iptables=false",
+                "--storage-driver", "vfs", "--containerd-namespace", f"parity{os.getpid()}",
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        waited = 0
+        while call(DOCKER, address, "version")[2]:
+            waited += 1
+            if server.poll() is not None or waited > 200:
+                pytest.skip("dockerd does not start here")
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.add("/bin/busybox", "bin/busybox")
+            for name in ("sh", "sleep", "echo", "true"):
+                link = tarfile.TarInfo(f"bin/{name}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                tar.addfile(link)
+        subprocess.run(
+            ["docker", "-H", address, "import", "-", "busybox:latest"],
+            input=archive.getvalue(),
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        _, error, status = call(
+            DOCKER, address, "run -d --name c1 -l a=b busybox sh -c 'echo out; sleep 600'"
+        )
+        if status:
+            pytest.skip(f"dockerd runs no containers here: {error}")
+        yield address
+        call(DOCKER, address, "rm -f c1")
+    finally:
+        server.terminate()
+        server.wait(30)
+        subprocess.run(["umount", "-R", f"{root}/data"], stderr=subprocess.DEVNULL, check=False)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+SAME = """
+ps -a --no-trunc
+ps -q
+ps -s
+ps --format json
+ps --format '{{.ID}}: {{.Names}} {{.Label "a"}}'
+ps --format 'table {{.Names}}\\t{{.Label "com.a"}}'
+ps --format '{{.Foo}}'
+ps --format '{{.Foo'
+ps -f name=c1
+ps -f foo
+ps x
+ps -Z
+images
+images --digests
+images --format json
+inspect c1
+inspect busybox
+inspect nope
+inspect c1 nope
+inspect -f '{{.State.Status}} {{.Config.Env}} {{.HostConfig.Binds}} {{.Mounts}}' c1
+inspect -f '{{range $k, $v := .NetworkSettings.Networks}}{{$k}}={{$v.IPAddress}}{{end}}' c1
+inspect -f '{{.Foo}}' c1
+inspect --type image c1
+image inspect nope
+history busybox
+history --format json busybox
+logs c1
+logs --since foo c1
+top c1
+port c1
+port c1 80
+diff c1
+volume ls
+volume rm nope
+network ls
+network inspect nope
+network rm nope
+network connect nope nope
+system df
+events --since foo
+rm
+rm nope nope2
+stop nope
+start nope
+kill -s FOO c1
+wait nope
+rename a
+rename nope b
+update c1
+tag nope a
+rmi nope
+load -i /nope
+import /nope
+export nope
+commit nope
+pull busy/A
+cp a b
+cp a:/x b:/y
+cp nope:/x .
+cp c1:/nope /tmp
+run
+run --foo
+run -m abc x
+run --memory
+run -d -a stdout busybox
+run -it busybox
+run --rm -p abc busybox
+run --rm --network none busybox nonesuch
+run --rm --network none busybox sh -c 'echo a; echo b >&2; exit 7'
+attach nope
+exec nope ls
+foo
+container foo
+--foo ps
+-x
+-H a -H b ps
+-H unix:///nope ps
+container prune
+"""
+
+
+@pytest.mark.parametrize("argv", [line for line in SAME.split("\n") if line])
+def test_says_the_same(host: str, argv: str) -> None:
+    assert call(NARU, host, argv) == call(DOCKER, host, argv)
+
+
+@pytest.mark.parametrize("client", [NARU, DOCKER], ids=["naru", "docker"])
+def test_a_terminal_session(host: str, client: list[str]) -> None:
+    env = {**os.environ, "DOCKER_HOST": host, "NARU_HOST": host}
+    program, *before = client
+    script = "run -it --name tty --rm --network none busybox sh"
+    shell = pexpect.spawn(program, [*before, *script.split()], env=env, timeout=30)
+    shell.expect("#")
+    shell.send("echo a$((1+1))\r")
+    shell.expect("a2")
+    shell.send("\x10\x11")
+    shell.expect(pexpect.EOF)
+    shell.close()
+    assert shell.exitstatus == 0
+    again = pexpect.spawn(program, [*before, "attach", "tty"], env=env, timeout=30)
+    again.send("exit 9\r")
+    again.expect(pexpect.EOF)
+    again.close()
+    assert again.exitstatus == 9
+
+
+def test_stdin_reaches_its_end(host: str) -> None:
+    for client in (NARU, DOCKER):
+        done = subprocess.run(
+            [*client, "run", "-i", "--rm", "--network", "none", "busybox", "busybox", "wc", "-c"],
+            env={**os.environ, "DOCKER_HOST": host, "NARU_HOST": host},
+            input=b"x" * 300_000,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout == b"300000\n"
+
+
+@pytest.mark.parametrize("case", BODIES, ids=lambda case: case["argv"])
+def test_sends_the_same_body(tmp_path: Path, case: dict[str, Any]) -> None:
+    with Recorder(tmp_path / "s") as recorder:
+        for client in (NARU, DOCKER):
+            call(client, recorder.host, f"create {case['argv']}")
+    creates = [request for request in recorder.requests if "create" in request[1]]
+    if "error" in case:
+        assert creates == []
+    else:
+        ours, theirs = creates
+        assert ours == theirs
