@@ -130,10 +130,10 @@ def _measure(
         engines, lambda e: cli(e, "run", "--rm", "--network", "none", "busybox", "true"), rounds
     )
     for engine in engines.values():
-        cli(engine, "run", "-d", "--name", "x", "busybox", "sleep", "3600")
-    table["exec x true"] = interleaved(engines, lambda e: cli(e, "exec", "x", "true"), rounds)
+        cli(engine, "run", "-d", "--name", "xx", "busybox", "sleep", "3600")
+    table["exec x true"] = interleaved(engines, lambda e: cli(e, "exec", "xx", "true"), rounds)
     for engine in engines.values():
-        cli(engine, "rm", "-f", "x")
+        cli(engine, "rm", "-f", "xx")
     table["20 concurrent run --rm"] = interleaved(
         engines, lambda e: concurrent_runs(e, 20), max(3, rounds // 4)
     )

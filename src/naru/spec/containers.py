@@ -16,7 +16,7 @@ from naru.spec.api import Api
 from naru.spec.networks import EndpointSettings
 
 
-class HealthConfig(Api):
+class HealthConfig(Api, frozen=True):
     """Durations are nanoseconds; 0 means "inherit"."""
 
     test: list[str] = []
@@ -27,7 +27,7 @@ class HealthConfig(Api):
     start_interval: int = 0
 
 
-class ContainerConfig(Api):
+class ContainerConfig(Api, frozen=True):
     """The portable part of a container: what an image may also carry."""
 
     hostname: str = ""
@@ -57,23 +57,23 @@ class ContainerConfig(Api):
     shell: list[str] | None = None
 
 
-class WeightDevice(Api):
+class WeightDevice(Api, frozen=True):
     path: str = ""
     weight: int = 0
 
 
-class ThrottleDevice(Api):
+class ThrottleDevice(Api, frozen=True):
     path: str = ""
     rate: int = 0
 
 
-class DeviceMapping(Api):
+class DeviceMapping(Api, frozen=True):
     path_on_host: str = ""
     path_in_container: str = ""
     cgroup_permissions: str = ""
 
 
-class DeviceRequest(Api):
+class DeviceRequest(Api, frozen=True):
     driver: str = ""
     count: int = 0
     device_ids: list[str] = field(default_factory=list, name="DeviceIDs")
@@ -81,30 +81,30 @@ class DeviceRequest(Api):
     options: dict[str, str] = {}
 
 
-class Ulimit(Api):
+class Ulimit(Api, frozen=True):
     name: str = ""
     soft: int = 0
     hard: int = 0
 
 
-class LogConfig(Api):
+class LogConfig(Api, frozen=True):
     type: str = ""
     config: dict[str, str] = {}
 
 
-class PortBinding(Api):
+class PortBinding(Api, frozen=True):
     host_ip: str = field(default="", name="HostIp")
     host_port: str = ""
 
 
-class RestartPolicy(Api):
+class RestartPolicy(Api, frozen=True):
     """`name`: "" or "no", "always", "unless-stopped", "on-failure"."""
 
     name: str = ""
     maximum_retry_count: int = 0
 
 
-class BindOptions(Api):
+class BindOptions(Api, frozen=True):
     propagation: str = ""
     non_recursive: bool = False
     create_mountpoint: bool = False
@@ -112,29 +112,29 @@ class BindOptions(Api):
     read_only_force_recursive: bool = False
 
 
-class DriverConfig(Api):
+class DriverConfig(Api, frozen=True):
     name: str = ""
     options: dict[str, str] = {}
 
 
-class VolumeOptions(Api):
+class VolumeOptions(Api, frozen=True):
     no_copy: bool = False
     labels: dict[str, str] = {}
     driver_config: DriverConfig | None = None
     subpath: str = ""
 
 
-class ImageOptions(Api):
+class ImageOptions(Api, frozen=True):
     subpath: str = ""
 
 
-class TmpfsOptions(Api):
+class TmpfsOptions(Api, frozen=True):
     size_bytes: int = 0
     mode: int = 0
     options: list[list[str]] = []
 
 
-class MountSpec(Api):
+class MountSpec(Api, frozen=True):
     """HostConfig.Mounts[]: `type` is bind, volume, tmpfs, image, npipe or cluster."""
 
     target: str = ""
@@ -148,7 +148,7 @@ class MountSpec(Api):
     tmpfs_options: TmpfsOptions | None = None
 
 
-class HostConfig(Api):
+class HostConfig(Api, frozen=True):
     """The part of a container that depends on the host. Memory in bytes, CPU quota in µs."""
 
     cpu_shares: int = 0
@@ -229,7 +229,7 @@ class HostConfig(Api):
     readonly_paths: list[str] | None = None
 
 
-class MountPoint(Api):
+class MountPoint(Api, frozen=True):
     """A mount as `GET /containers/{id}/json` shows it in `Mounts`, resolved at create."""
 
     type: str
@@ -254,14 +254,14 @@ class Status(StrEnum):
     DEAD = "dead"
 
 
-class HealthProbe(Api):
+class HealthProbe(Api, frozen=True):
     start: str = ""
     end: str = ""
     exit_code: int = 0
     output: str = ""
 
 
-class Health(Api):
+class Health(Api, frozen=True):
     status: str = "starting"
     failing_streak: int = 0
     log: list[HealthProbe] = []

@@ -52,7 +52,9 @@ def encode(value: Any) -> bytes:
 def _named(message: str) -> str:
     """msgspec's "Expected `str`, got `int` - at `$.HostConfig.NetworkMode`", in Naru's form."""
     found = _PATH.match(message)
-    what, path = (found["what"], found["path"].removeprefix("$").lstrip(".")) if found else (message, "")
+    what, path = (
+        (found["what"], found["path"].removeprefix("$").lstrip(".")) if found else (message, "")
+    )
     what = re.sub(r"`(\w+)( \| null)?`", lambda m: _TYPE_NAMES.get(m[1], m[1]), what)
     what = what[:1].lower() + what[1:]
     return f"{path}: {what}" if path else f"request body: {what}"

@@ -10,13 +10,13 @@ from msgspec import field
 from naru.spec.api import Api
 
 
-class EndpointIPAMConfig(Api):
+class EndpointIPAMConfig(Api, frozen=True):
     ipv4_address: str = field(default="", name="IPv4Address")
     ipv6_address: str = field(default="", name="IPv6Address")
     link_local_ips: list[str] = field(default_factory=list, name="LinkLocalIPs")
 
 
-class EndpointSettings(Api):
+class EndpointSettings(Api, frozen=True):
     """A container's connection to one network: what was asked (the first five), what came of it."""
 
     ipam_config: EndpointIPAMConfig | None = field(default=None, name="IPAMConfig")
@@ -36,18 +36,18 @@ class EndpointSettings(Api):
     dns_names: list[str] | None = field(default=None, name="DNSNames")
 
 
-class NetworkingConfig(Api):
+class NetworkingConfig(Api, frozen=True):
     endpoints_config: dict[str, EndpointSettings] = {}
 
 
-class IPAMPool(Api):
+class IPAMPool(Api, frozen=True):
     subnet: str = ""
     ip_range: str = field(default="", name="IPRange")
     gateway: str = ""
     auxiliary_addresses: dict[str, str] = {}
 
 
-class IPAM(Api):
+class IPAM(Api, frozen=True):
     driver: str = "default"
     options: dict[str, str] | None = None
     config: list[IPAMPool] = []
