@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from naru.cli.failures import CliError
@@ -119,8 +118,7 @@ class Progress:
 
 def progress_to(out: TextIO) -> Progress:
     """A Progress that knows what it writes to."""
-    from naru.cli.terminal import is_terminal, size
+    from naru.cli.terminal import size
 
-    fd = out.fileno() if out in (sys.stdout, sys.stderr) else -1
-    terminal = fd >= 0 and is_terminal(fd)
-    return Progress(out, terminal=terminal, columns=size(fd)[1] if terminal else 200)
+    terminal = out.isatty()
+    return Progress(out, terminal=terminal, columns=size(out.fileno())[1] if terminal else 200)
