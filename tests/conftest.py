@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.harness.daemon import Daemon
 from tests.harness.leaks import Leftovers, left_behind, snapshot
+
+# A slow machine is no failure; the number of examples bounds the time.
+hypothesis.settings.register_profile("naru", deadline=None)
+hypothesis.settings.load_profile("naru")
 
 _BEFORE = pytest.StashKey[Leftovers]()
 
