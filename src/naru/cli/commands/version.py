@@ -71,10 +71,14 @@ def _text(client: dict[str, Any], server: dict[str, Any] | None) -> str:
                 f"  {'API version:':<17} {details.get('ApiVersion')} "
                 f"(minimum version {details.get('MinAPIVersion')})"
             )
-            for title, key in (("Go version", "GoVersion"), ("Python version", "PythonVersion"),
-                               ("Git commit", "GitCommit")):  # fmt: skip
-                if details.get(key):
-                    lines.append(f"  {title + ':':<17} {details[key]}")
+            built_with = details.get("GoVersion") or ""
+            if built_with.startswith("go"):
+                lines.append(f"  {'Go version:':<17} {built_with}")
+            elif built_with:
+                # the API has one field for it, whatever the daemon is written in
+                lines.append(f"  {'Python version:':<17} {built_with}")
+            if details.get("GitCommit"):
+                lines.append(f"  {'Git commit:':<17} {details['GitCommit']}")
             if details.get("BuildTime"):
                 lines.append(f"  {'Built:':<17} {_built(details['BuildTime'])}")
             lines.append(f"  {'OS/Arch:':<17} {details.get('Os')}/{details.get('Arch')}")
