@@ -72,12 +72,25 @@ def _serve(config: Config, given: configuration.Given) -> int:
 
 
 async def _daemon(config: Config, given: configuration.Given) -> None:
-    from naru.daemon import wiring
-    from naru.daemon.notify import ServiceManager
-    from naru.daemon.serving import Daemon
+    from naru.daemon import prelude
 
-    daemon = Daemon(config, given=given, build=wiring.build, manager=ServiceManager())
-    await daemon.run()
+    begun = await prelude.begin(config)
+    try:
+        # Only now: the supervisor comes up while these are read.
+        from naru.daemon import wiring
+        from naru.daemon.notify import ServiceManager
+        from naru.daemon.serving import Daemon
+
+        daemon = Daemon(
+            config,
+            given=given,
+            build=lambda config: wiring.build(config, begun),
+            manager=ServiceManager(),
+        )
+        await daemon.run()
+    except BaseException:
+        await begun.abandon(config.exec_root)
+        raise
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from naru import __version__
 from naru.api import versions
@@ -28,6 +27,7 @@ from naru.api.routes.system import SystemRoutes
 from naru.api.routes.volumes import VolumeRoutes
 from naru.daemon.config import Config, ConfigError
 from naru.daemon.option_types import RuntimeChoice
+from naru.daemon.prelude import Prelude
 from naru.engine.containers.adapt import HostDefaults
 from naru.engine.containers.attach import Attach
 from naru.engine.containers.changes import Changes
@@ -81,8 +81,6 @@ from naru.engine.networks import Networks
 from naru.engine.system import Installation, System
 from naru.engine.tasks import Tasks
 from naru.engine.volumes import Volumes
-from naru.kernel import cgroups
-from naru.kernel.cgroup_hybrid import HybridMounts
 from naru.network.backends import data_plane
 from naru.network.ipam import DEFAULT_POOLS
 from naru.registry.endpoints import Resolver
@@ -102,28 +100,9 @@ log = logging.getLogger(__name__)
 _RUNTIMES = ("crun", "runc")  # in the order of preference
 
 
-def build(config: Config) -> App:
+def build(config: Config, begun: Prelude) -> App:
     """Open the stores and put the engine together; nothing is taken over yet."""
-    hybrid = HybridMounts()
-    stuck = hybrid.prepare()
-    hierarchies = cgroups.detect()
-    host = Host(
-        hybrid=hybrid,
-        hierarchies=hierarchies,
-        hidden_mount=hierarchies.v2 if stuck else None,
-        runtimes=_runtimes(config),
-    )
-    return App(config, host=host, stores=_stores(config))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Host:
-    """What this machine has, found out before anything is started."""
-
-    hybrid: HybridMounts
-    hierarchies: cgroups.Hierarchies
-    hidden_mount: Path | None  # a cgroup mount that runtimes must not see
-    runtimes: dict[str, RuntimeChoice]  # the default one first
+    return App(config, begun=begun, runtimes=_runtimes(config), stores=_stores(config))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,15 +115,26 @@ class Stores:
 class App:
     """The engine, whole. `start` before the first request, `stop` after the last."""
 
-    def __init__(self, config: Config, *, host: Host, stores: Stores) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        begun: Prelude,
+        runtimes: dict[str, RuntimeChoice],
+        stores: Stores,
+    ) -> None:
+        """`runtimes`: the default one first."""
         self.router = RouteTable()
         self._config = config
-        self._host = host
+        self._begun = begun
+        self._runtimes = runtimes
         self._stores = stores
         self._tasks = Tasks()
         self._pump = Pump()
         self._warmth = CgroupWarmth.for_this_machine()
-        self._supervisor = Supervisor(config.exec_root, hidden_mount=host.hidden_mount)
+        self._supervisor = Supervisor(
+            config.exec_root, hidden_mount=begun.hidden_mount, launching=begun.launching
+        )
         self._transport = _transport(config)
         self._paths = ContainerPaths(config.data_root, config.exec_root)
         self._logs = Logs(
@@ -212,7 +202,7 @@ class App:
         """A supervisor that keeps nothing is not needed until the next start."""
         try:
             if not await self._supervisor.live() and await self._supervisor.quit():
-                await asyncio.to_thread(self._host.hybrid.release)
+                await asyncio.to_thread(self._begun.hybrid.release)
         except Exception:
             log.exception("the supervisor stays")
         await self._supervisor.close()
@@ -417,7 +407,7 @@ class App:
             image_count=lambda: len(self._stores.records.images),
             event_listeners=lambda: self._stores.records.listeners,
             driver_status=self._stores.layers.driver.status,
-            cgroups=self._host.hierarchies,
+            cgroups=self._begun.hierarchies,
         )
         SystemRoutes(
             info=system.info,
@@ -447,7 +437,7 @@ class App:
                 warmth=self._warmth,
                 systemd_cgroup=self._systemd_cgroup,
             )
-            for name, choice in self._host.runtimes.items()
+            for name, choice in self._runtimes.items()
         }
 
     @property
@@ -456,18 +446,18 @@ class App:
 
     def _facts(self) -> HostFacts:
         return HostFacts(
-            hierarchies=self._host.hierarchies,
+            hierarchies=self._begun.hierarchies,
             systemd_cgroup=self._systemd_cgroup,
             cgroup_parent=self._config.cgroup_parent,
         )
 
     def _controllers(self) -> Controllers:
-        return controllers(self._host.hierarchies)
+        return controllers(self._begun.hierarchies)
 
     def _host_defaults(self) -> HostDefaults:
         config = self._config
         return HostDefaults(
-            runtime=next(iter(self._host.runtimes)),
+            runtime=next(iter(self._runtimes)),
             log=LogConfig(type=config.log_driver, config=dict(config.log_opts)),
             shm_size=config.default_shm_size,
             cgroup_parent=config.cgroup_parent,
@@ -486,10 +476,8 @@ class App:
             network_drivers=("bridge", "host", "null"),
             volume_drivers=("local",),
             cgroup_driver="systemd" if self._systemd_cgroup else "cgroupfs",
-            runtimes={
-                name: (choice.path, *choice.args) for name, choice in self._host.runtimes.items()
-            },
-            default_runtime=next(iter(self._host.runtimes)),
+            runtimes={name: (choice.path, *choice.args) for name, choice in self._runtimes.items()},
+            default_runtime=next(iter(self._runtimes)),
             init_binary=str(init) if init else "",
             api_version=versions.text(versions.NEWEST),
             min_api_version=versions.text(versions.OLDEST),

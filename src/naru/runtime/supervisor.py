@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from naru.kernel import process
-from naru.runtime import supervisor_main
+from naru.runtime import supervisor_launch, supervisor_main
 from naru.runtime.supervisor_link import Link, LinkLost, Reply
 from naru.spec.errors import InternalError
 
@@ -95,12 +95,18 @@ class Supervisor:
     """Set `on_exit` before `connect()`; it is called on the loop, never before the `spawn` of
     that container or exec has returned, and again after a restart until `acknowledge`."""
 
-    def __init__(self, exec_root: Path, *, hidden_mount: Path | None = None) -> None:
-        """`hidden_mount`: a mount that runtimes must not see (kernel/cgroup_hybrid says when)."""
+    def __init__(
+        self,
+        exec_root: Path,
+        *,
+        hidden_mount: Path | None = None,
+        launching: asyncio.Task[process.Finished] | None = None,
+    ) -> None:
+        """`hidden_mount`: a mount that runtimes must not see (kernel/cgroup_hybrid says when).
+        `launching`: a `supervisor_launch.launch` that was begun already."""
         self._root = exec_root
-        hidden = None if hidden_mount is None else str(hidden_mount)
-        self._command = supervisor_main.command(str(exec_root.absolute()), hidden)
-        self._hides = hidden_mount is not None
+        self._hidden_mount = hidden_mount
+        self._launching = launching
         self._link: Link | None = None
         self._ready = asyncio.Event()
         self._closing = False
@@ -115,7 +121,6 @@ class Supervisor:
 
     async def connect(self) -> None:
         """Find the supervisor of this exec root or start it, and learn what it keeps."""
-        await asyncio.to_thread(_make_root, self._root)
         await self._establish()
 
     async def close(self) -> None:
@@ -142,7 +147,9 @@ class Supervisor:
         hello = await link.request("hello")
         self.pid = hello.body["pid"]
         if hello.body["code"] != supervisor_main.code_identity():
-            await link.request("upgrade", argv=self._command)
+            await link.request(
+                "upgrade", argv=supervisor_launch.command(self._root, self._hidden_mount)
+            )
         for kept in list(self._kept.values()):
             key = kept.supervised
             await link.request(
@@ -164,7 +171,8 @@ class Supervisor:
         for _ in range(_CONNECT_ATTEMPTS):
             with suppress(FileNotFoundError, ConnectionRefusedError):
                 return Link.open(self._root, on_exit=self._heard, on_lost=self._lost)
-            finished = await process.run(self._command, env=_environment())
+            launching, self._launching = self._launching, None
+            finished = await (launching or supervisor_launch.launch(self._root, self._hidden_mount))
             if finished.status not in (0, _ALREADY_RUNNING):
                 text = finished.output.decode(errors="replace").strip()
                 raise InternalError(f"the supervisor does not start: {text}")
@@ -204,7 +212,7 @@ class Supervisor:
 
     def entering(self, argv: Sequence[str]) -> list[str]:
         """`argv`, run where the supervisor runs runtimes: in its mount namespace if it has one."""
-        if not self._hides:
+        if self._hidden_mount is None:
             return list(argv)
         return ["/usr/bin/nsenter", f"--mount=/proc/{self.pid}/ns/mnt", "--", *argv]
 
@@ -368,12 +376,3 @@ def _recorded_exits(directory: Path) -> list[dict[str, Any]]:
             with suppress(FileNotFoundError):
                 records.append(msgspec.json.decode(path.read_bytes(), type=dict[str, Any]))
     return sorted(records, key=lambda record: record["at"])
-
-
-def _make_root(root: Path) -> None:
-    for name in ("", "exits"):
-        (root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def _environment() -> dict[str, str]:
-    return {"PATH": os.environ.get("PATH", os.defpath)}
