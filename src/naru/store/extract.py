@@ -12,16 +12,14 @@ with common permissions takes open, write, utimensat and close.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import stat
-import struct
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import BinaryIO
 
-from naru.kernel.syscalls import syscall
+from naru.store.directories import Directories
+from naru.store.removal import remove
 from naru.store.tarstream import (
     BLOCKDEV,
     CHARDEV,
@@ -34,14 +32,9 @@ from naru.store.tarstream import (
     TarError,
     TarReader,
 )
-from naru.store.whiteouts import METADATA_PREFIX, OPAQUE, PREFIX, Whiteouts, remove
+from naru.store.whiteouts import METADATA_PREFIX, OPAQUE, PREFIX, Whiteouts
 
-_OPENAT2 = 437
-_RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 0x02, 0x10
-_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_DIRECTORIES = 256
-_HOW = struct.pack("QQQ", _DIRECTORY_FLAGS, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
 _SPECIAL = {CHARDEV: stat.S_IFCHR, BLOCKDEV: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 _SKIPPED_XATTRS = ("trusted.overlay.", "user.overlay.")
 """overlayfs's own marks mean something else on the disk of an overlay than in an archive."""
@@ -66,30 +59,24 @@ class Extractor:
         umask: int | None = None,
     ) -> None:
         """`whiteouts`: None unpacks `.wh.` files as they are. `umask`: the process's, if known."""
-        self._root = os.open(root, _DIRECTORY_FLAGS)
+        self._mine: set[str] = set()  # what this archive put there, where whiteouts must know
+        self._hidden: set[str] = set()
+        self._directories = Directories(root, made=self._implied)
         self._whiteouts = whiteouts
         self._owner = owner
         self._is_root = os.geteuid() == 0
         self._umask = _process_umask() if umask is None else umask
-        self._open: OrderedDict[str, tuple[int, bool]] = OrderedDict({"": (self._root, True)})
-        self._stale: list[int] = []  # directories of a former tree, closed when nobody uses them
-        self._mine: set[str] = set()  # what this archive put there, where whiteouts must know
-        self._hidden: set[str] = set()
         self._track = whiteouts is not None
         self._times: dict[str, int] = {}  # of directories, set when their content is complete
         self.written = 0
-        self.implied: set[str] = (
-            set()
-        )  # directories that no member speaks of, only of their content
+        self.implied: set[str] = set()
+        """Directories that no member speaks of, only of their content."""
 
     def __enter__(self) -> Extractor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._forget()
-        self._close_stale()
-        os.close(self._root)
-        self._open.clear()
+        self._directories.close()
 
     def extract(self, archive: BinaryIO) -> int:
         """Unpack all members -> bytes of file content written."""
@@ -108,8 +95,7 @@ class Extractor:
         return self.written
 
     def _member(self, reader: TarReader, entry: Entry) -> None:
-        if self._stale:
-            self._close_stale()
+        self._directories.close_stale()
         path = _clean(entry.name)
         if not path:
             if entry.kind == DIRECTORY:
@@ -119,7 +105,7 @@ class Extractor:
         if self._whiteouts is not None and name.startswith(PREFIX):
             self._whiteout(self._whiteouts, parent, name)
             return
-        directory, inherits_gid = self._directory(parent)
+        directory, inherits_gid = self._directories.get(parent)
         if entry.kind == REGULAR:
             self._file(reader, entry, directory, name, path, inherits_gid)
         elif entry.kind == DIRECTORY:
@@ -143,56 +129,10 @@ class Extractor:
 
     # -- directories ----------------------------------------------------------------------------
 
-    def _directory(self, path: str) -> tuple[int, bool]:
-        """An open directory, made with its parents where the archive left it out.
-
-        -> (descriptor, whether new files in it might get another group than ours)
-        """
-        known = self._open.get(path)
-        if known is not None:
-            if path:
-                self._open.move_to_end(path)
-            return known
-        try:
-            fd = self._open_in_root(path)
-        except FileNotFoundError:
-            fd = self._make_parents(path)
-        inherits = bool(os.fstat(fd).st_mode & stat.S_ISGID)
-        self._open[path] = (fd, inherits)
-        if len(self._open) > _OPEN_DIRECTORIES:
-            oldest = next(key for key in self._open if key)
-            os.close(self._open.pop(oldest)[0])
-        return fd, inherits
-
-    def _make_parents(self, path: str) -> int:
-        missing = [path]
-        while True:
-            parent = missing[-1].rpartition("/")[0]
-            try:
-                fd = self._open_in_root(parent or ".")
-                break
-            except FileNotFoundError:
-                missing.append(parent)
-        for step in reversed(missing):
-            try:
-                os.mkdir(step.rpartition("/")[2], 0o755, dir_fd=fd)
-            finally:
-                os.close(fd)
-            if self._track:
-                self._mine.add(step)
-            self.implied.add(step)
-            fd = self._open_in_root(step)
-        return fd
-
-    def _open_in_root(self, path: str) -> int:
-        return syscall(
-            _OPENAT2,
-            ctypes.c_int(self._root),
-            ctypes.c_char_p(os.fsencode(path)),
-            ctypes.c_char_p(_HOW),
-            ctypes.c_size_t(len(_HOW)),
-            what="openat2",
-        )
+    def _implied(self, path: str) -> None:
+        self.implied.add(path)
+        if self._track:
+            self._mine.add(path)
 
     def _make_directory(
         self, entry: Entry, directory: int, name: str, path: str, inherits: bool
@@ -206,21 +146,22 @@ class Extractor:
             if fresh:
                 self._replace(directory, name)
                 os.mkdir(name, entry.mode & 0o777, dir_fd=directory)
-            elif path in self._open:
-                self._stale.append(self._open.pop(path)[0])  # its setgid bit may change
+            else:
+                self._directories.changed(path)
         self._attributes(entry, directory, name, inherits or not fresh)
         if self._whiteouts is not None and path in self._hidden:
-            opened, _inherits = self._directory(path)
+            opened, _inherits = self._directories.get(path)
             self._whiteouts.make_opaque(opened, lambda child: f"{path}/{child}" in self._mine)
         self._times[path] = entry.mtime
         self.implied.discard(path)
 
     def _root_attributes(self, entry: Entry) -> None:
+        root = self._directories.root
         if self._is_root:
-            os.fchown(self._root, *self._owner_of(entry))
-        os.fchmod(self._root, entry.mode)
-        self._xattrs(entry, self._root)
-        self._open[""] = (self._root, bool(entry.mode & stat.S_ISGID))
+            os.fchown(root, *self._owner_of(entry))
+        os.fchmod(root, entry.mode)
+        self._xattrs(entry, root)
+        self._directories.changed("")
         self._times[""] = entry.mtime
 
     def _finish_directories(self) -> None:
@@ -228,7 +169,9 @@ class Extractor:
             parent, _, name = path.rpartition("/")
             # A later member may have replaced the directory or its parent.
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                directory, _inherits = self._directory(parent) if path else (self._root, False)
+                directory, _inherits = (
+                    self._directories.get(parent) if path else (self._directories.root, False)
+                )
                 os.utime(name or ".", ns=(mtime, mtime), dir_fd=directory, follow_symlinks=False)
         self._times.clear()
 
@@ -277,18 +220,17 @@ class Extractor:
         if target == path:
             return
         parent, _, last = target.rpartition("/")
-        source = (
-            self._open[parent][0] if parent in self._open else self._open_in_root(parent or ".")
-        )
+        source, ours = self._directories.find(parent)
         try:
             self._replacing(
                 lambda: os.link(
                     last, name, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False
                 ),
-                directory, name,
-            )  # fmt: skip
+                directory,
+                name,
+            )
         finally:
-            if parent not in self._open:
+            if ours:
                 os.close(source)
 
     def _replacing(self, make: Callable[[], None], directory: int, name: str) -> None:
@@ -302,18 +244,8 @@ class Extractor:
         """Make room for a member whose name is taken: the last one wins."""
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-                self._forget()
+                self._directories.forget()
         remove(directory, name)
-
-    def _forget(self) -> None:
-        """Look every directory up again: a link or a directory on the way may have changed."""
-        self._stale += [fd for path, (fd, _inherits) in self._open.items() if path]
-        self._open = OrderedDict({"": self._open[""]})
-
-    def _close_stale(self) -> None:
-        for fd in self._stale:
-            os.close(fd)
-        self._stale.clear()
 
     # -- attributes -----------------------------------------------------------------------------
 
@@ -361,7 +293,7 @@ class Extractor:
 
     def _whiteout(self, whiteouts: Whiteouts, parent: str, name: str) -> None:
         if name == OPAQUE:
-            directory, _inherits = self._directory(parent)
+            directory, _inherits = self._directories.get(parent)
             below = parent + "/" if parent else ""
             whiteouts.make_opaque(directory, lambda entry: below + entry in self._mine)
             return
@@ -371,15 +303,15 @@ class Extractor:
         if hidden in ("", ".", ".."):
             raise ExtractError(f"{parent}/{name!r}: invalid whiteout name")
         path = f"{parent}/{hidden}" if parent else hidden
-        directory, _inherits = self._directory(parent)
+        directory, _inherits = self._directories.get(parent)
         self._hidden.add(path)
         if path not in self._mine:
-            self._forget()
+            self._directories.forget()
             whiteouts.hide(directory, hidden)
             return
         # It speaks of the layers below, not of what this layer put in its place.
         with contextlib.suppress(NotADirectoryError, FileNotFoundError):
-            opened, _inherits = self._directory(path)
+            opened, _inherits = self._directories.get(path)
             whiteouts.make_opaque(opened, lambda child: f"{path}/{child}" in self._mine)
 
 

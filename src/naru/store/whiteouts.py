@@ -5,12 +5,12 @@ Both policies work below an open directory and never follow a link out of it.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import stat
 from collections.abc import Callable
 from typing import Protocol
+
+from naru.store.removal import remove
 
 PREFIX = ".wh."
 OPAQUE = ".wh..wh..opq"
@@ -56,12 +56,3 @@ class DeleteWhiteouts:
         for name in os.listdir(f"/proc/self/fd/{directory}"):
             if not keep(name):
                 remove(directory, name)
-
-
-def remove(directory: int, name: str) -> None:
-    """Delete an entry with all below it; one that is not there is no error."""
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            os.unlink(name, dir_fd=directory)
-        except IsADirectoryError:
-            shutil.rmtree(name, dir_fd=directory)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from naru.store.extract import ExtractError, Extractor, extract
+from naru.store.removal import remove_tree
 from naru.store.tarstream import (
     CHARDEV,
     DIRECTORY,
@@ -165,6 +166,8 @@ def test_nothing_leaves_the_root(name: str, root: Path) -> None:
     assert (base / "secret").read_text() == "kept"
     assert os.listdir(base / "outside") == []
     assert sorted(os.listdir(base)) == ["outside", "root", "secret"]
+    remove_tree(root)  # pytest's own way cannot delete what is this deep
+    assert not root.exists()
 
 
 def test_links_lead_where_they_would_in_the_container(root: Path) -> None:
@@ -264,3 +267,9 @@ def test_the_cache_of_directories_is_bounded(root: Path) -> None:
         extractor.extract(archive(members))
         assert len(os.listdir("/proc/self/fd")) < 400
     assert len(os.listdir(root)) == 600
+
+
+def test_the_root_has_attributes_of_its_own(root: Path) -> None:
+    extract(archive([Entry("./", DIRECTORY, mode=0o1750, mtime=10**18), (Entry("f"), b"x")]), root)
+    assert stat.S_IMODE(root.stat().st_mode) == 0o1750
+    assert root.stat().st_mtime_ns == 10**18

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from naru.spec.errors import InvalidParameter
 from naru.store.drivers.limits import SizeLimits
+from naru.store.removal import remove_tree
 from naru.store.sizes import parse_size
 
 _REMOVING = ".removing"
@@ -73,7 +74,10 @@ def size_option(driver: str, options: Mapping[str, str], *, known: tuple[str, ..
 
 
 def _remove_tree(path: Path) -> None:
-    shutil.rmtree(path, onerror=_unless_gone)
+    try:
+        shutil.rmtree(path, onerror=_unless_gone)
+    except RecursionError:  # an image may be deeper than Python's stack
+        remove_tree(path)
 
 
 def _unless_gone(_function: object, _path: str, failure: tuple[object, ...]) -> None:
