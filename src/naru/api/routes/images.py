@@ -48,6 +48,8 @@ class ImageRoutes:
         )
         if request.version >= (1, 44):
             shown.pop("VirtualSize", None)
+            if shown["Created"].startswith("0001-"):
+                del shown["Created"]  # "omitted otherwise", since 1.44
         if request.version >= (1, 45):
             shown.pop("Container", None)
             shown.pop("ContainerConfig", None)

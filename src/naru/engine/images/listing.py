@@ -105,7 +105,7 @@ class Listing:
             "RepoDigests": [name.familiar for name in names if name.digest],
             "Parent": image.parent,
             "Comment": document.get("comment", ""),
-            "Created": document.get("created") or "",
+            "Created": document.get("created") or "0001-01-01T00:00:00Z",
             "DockerVersion": document.get("docker_version", ""),
             "Author": document.get("author", ""),
             "Config": document.get("config"),
