@@ -158,11 +158,13 @@ class Logs(Protocol):
 
 
 class Followers(Protocol):
-    """Services that live as long as a container runs: health checks, execs, statistics."""
+    """Services that follow a container's life: health checks, execs."""
 
     def started(self, container: ContainerRecord) -> None: ...
 
     def ended(self, container_id: str) -> None: ...
+
+    def removed(self, container_id: str) -> None: ...
 
 
 Runtimes = Mapping[str, Runtime]

@@ -113,7 +113,9 @@ class Create:
             # The directory is the mark of a create: recovery takes away what has one and no record.
             undo.push_async_callback(asyncio.to_thread, remove_tree, directory)
             directory.mkdir(mode=0o710, parents=True)
-            points = await self._provision.resolve(record.config, record.host_config, undo)
+            points = await self._provision.resolve(
+                record.config, record.host_config, directory, undo
+            )
             undo.push_async_callback(self._layers.remove_writable, record.id)
             await self._layers.create_writable(
                 record.id, record.chain_id, size=_storage_size(record.host_config)

@@ -39,6 +39,9 @@ class Exit(Protocol):
     def container_id(self) -> str: ...
 
     @property
+    def exec_id(self) -> str | None: ...
+
+    @property
     def pid(self) -> int: ...
 
     @property
@@ -68,8 +71,10 @@ class Exits:
         facts: HostFacts,
         tasks: Tasks,
         acknowledge: Acknowledge,
+        exec_ended: Callable[[Any], None] | None = None,
         followers: Sequence[Followers] = (),
     ) -> None:
+        """`exec_ended` is told of the exits of execs, and acknowledges them itself."""
         self._containers = containers
         self._start = start
         self._remove = remove
@@ -77,23 +82,30 @@ class Exits:
         self._facts = facts
         self._tasks = tasks
         self._acknowledge = acknowledge
+        self._exec_ended = exec_ended
         self._followers = followers
         self._kept: list[Exit] | None = []
 
     async def begin(self) -> None:
         """Handle the exits that nobody has heard of, and from now on each as it comes."""
         kept, self._kept = self._kept or [], None
-        await asyncio.gather(*(self.handle(ended) for ended in kept))
+        for ended in kept:
+            if ended.exec_id is not None:
+                self.heard(ended)
+        await asyncio.gather(*(self.handle(ended) for ended in kept if ended.exec_id is None))
 
     def heard(self, ended: Exit) -> None:
         if self._kept is not None:
             self._kept.append(ended)
             return
+        if ended.exec_id is not None and self._exec_ended is not None:
+            self._exec_ended(ended)
+            return
         self._tasks.spawn(self.handle(ended), name=f"exit of {ended.container_id[:12]}")
 
     async def handle(self, ended: Exit) -> None:
         record = self._containers.get(ended.container_id)
-        if record is not None:
+        if record is not None and ended.exec_id is None:
             await self._handle(record, ended)
         await self._acknowledge(ended)
 
@@ -183,6 +195,7 @@ class _Lost:
 
     def __init__(self, container_id: str, pid: int) -> None:
         self.container_id = container_id
+        self.exec_id: str | None = None
         self.pid = pid
         self.status = 255
         self.at = time.time_ns()

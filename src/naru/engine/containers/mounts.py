@@ -43,6 +43,7 @@ class MountRequest:
     driver_options: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     tmpfs_options: str = ""
+    made: bool = False  # `source` names a volume that is made for this container
 
     @property
     def anonymous(self) -> bool:

@@ -6,9 +6,10 @@ import asyncio
 import secrets
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from naru.engine.containers import mounts
+from naru.engine.containers import doomed_volumes, mounts
 from naru.engine.containers.collaborators import Volumes
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.mounts import MountRequest
@@ -22,14 +23,24 @@ class MountProvision:
         self._volumes = volumes
 
     async def resolve(
-        self, config: ContainerConfig, host: HostConfig, undo: AsyncExitStack
+        self, config: ContainerConfig, host: HostConfig, directory: Path, undo: AsyncExitStack
     ) -> list[MountPoint]:
-        """The container's mounts; anonymous volumes made for it are registered with `undo`."""
+        """The container's mounts. Anonymous volumes made for it are noted in its `directory`, and
+        registered with `undo`."""
         points = {point.destination: point for point in self._inherited(host.volumes_from)}
-        for request in mounts.requested(config, host):
-            implied = request.anonymous and request.destination in config.volumes
-            if implied and request.destination in points:
-                continue  # an image's volume yields to one taken over from another container
+        requests = [
+            # An image's volume yields to one taken over from another container.
+            _named(request)
+            for request in mounts.requested(config, host)
+            if not (
+                request.anonymous
+                and request.destination in config.volumes
+                and request.destination in points
+            )
+        ]
+        if made := [request.source for request in requests if request.made]:
+            await asyncio.to_thread(doomed_volumes.note, directory, made)
+        for request in requests:
             points[request.destination] = await self._resolve(request, undo)
         return list(points.values())
 
@@ -54,16 +65,15 @@ class MountProvision:
         )
 
     async def _volume(self, request: MountRequest, undo: AsyncExitStack) -> MountPoint:
-        name = request.source or secrets.token_hex(32)
         volume = await self._volumes.create(
-            name,
+            request.source,
             driver=request.driver or "local",
             options=request.driver_options,
             labels=request.labels,
-            anonymous=request.anonymous,
+            anonymous=request.made,
         )
-        if request.anonymous:
-            undo.push_async_callback(self._volumes.remove, name)
+        if request.made:
+            undo.push_async_callback(self._volumes.remove, volume.name)
         return MountPoint(
             type="volume",
             name=volume.name,
@@ -73,6 +83,13 @@ class MountProvision:
             mode=request.mode,
             rw=request.rw,
         )
+
+
+def _named(request: MountRequest) -> MountRequest:
+    """An anonymous volume gets its name before it is made."""
+    if not request.anonymous:
+        return request
+    return replace(request, source=secrets.token_hex(32), made=True)
 
 
 def _check_source(request: MountRequest) -> None:

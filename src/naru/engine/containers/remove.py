@@ -10,8 +10,8 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from naru.engine.containers import signals, transitions
-from naru.engine.containers.collaborators import Layers, Logs, Runtimes, Volumes
+from naru.engine.containers import doomed_volumes, signals, transitions
+from naru.engine.containers.collaborators import Followers, Layers, Logs, Runtimes, Volumes
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.live import Ended, Live
 from naru.engine.containers.occurrences import occurrence
@@ -24,7 +24,6 @@ from naru.spec.errors import Conflict, InternalError, NaruError, NotFound
 
 log = logging.getLogger(__name__)
 
-_DOOMED_VOLUMES = "volumes-to-remove"
 _KILL_SECONDS = 10.0
 
 
@@ -40,6 +39,7 @@ class Remove:
         teardown: Teardown,
         paths: ContainerPaths,
         tasks: Tasks,
+        followers: Sequence[Followers] = (),
     ) -> None:
         self._containers = containers
         self._layers = layers
@@ -49,6 +49,7 @@ class Remove:
         self._teardown = teardown
         self._paths = paths
         self._tasks = tasks
+        self._followers = followers
 
     async def __call__(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         record = self._containers.find(ref)
@@ -84,12 +85,14 @@ class Remove:
     async def finish(self, record: ContainerRecord, live: Live, *, volumes: bool) -> None:
         """With the lock held, of a container at rest: its record goes, then all the rest."""
         doomed = self._anonymous_volumes(record) if volumes else []
-        if doomed:
-            await asyncio.to_thread(
-                (self._paths.directory(record.id) / _DOOMED_VOLUMES).write_text, "\n".join(doomed)
-            )
+        if any(point.type == "volume" for point in record.mounts):
+            # Also when none go: the create has left a note of them.
+            directory = self._paths.directory(record.id)
+            await asyncio.to_thread(doomed_volumes.note, directory, doomed)
         await self._containers.delete(record, occurrence(record, "destroy"))
         live.attach_point.close()
+        for follower in self._followers:
+            follower.removed(record.id)
         await self._remove_volumes(doomed)
         live.announce_removal(Ended(record.state.exit_code))
         self._tasks.spawn(
@@ -98,8 +101,8 @@ class Remove:
 
     async def recover(self, container_id: str) -> None:
         """Finish a removal, or undo a create, that left a directory without a record."""
-        marker = self._paths.directory(container_id) / _DOOMED_VOLUMES
-        doomed = (await asyncio.to_thread(marker.read_text)).split() if marker.exists() else []
+        directory = self._paths.directory(container_id)
+        doomed = await asyncio.to_thread(doomed_volumes.noted, directory)
         for runtime in self._runtimes.values():
             await runtime.delete(container_id)
         await self._remove_volumes(doomed)

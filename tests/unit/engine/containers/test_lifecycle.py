@@ -284,3 +284,17 @@ async def test_update_reaches_a_running_container(world: World) -> None:
     assert await world.lifecycle.update(record.id, asked) == []
     assert world.runtime.updated["memory"] == {"limit": 10**7}
     assert world.now(record).host_config.cpu_shares == 5
+
+
+async def test_volumes_of_an_interrupted_create_go_with_it(world: World) -> None:
+    kept = await world.create("kept", volumes={"/data": {}})
+    gone = await world.create("gone", volumes={"/data": {}})
+    # As if the daemon had died before the record was written.
+    await world.records.commit(world.records.delete(world.records.containers, gone.id))
+    world.boot()
+    await world.recovery()
+    assert list(world.volumes.known) == [kept.mounts[0].name]
+    await world.lifecycle.remove(kept.id)
+    await world.tasks.settled()
+    assert list(world.volumes.known) == [kept.mounts[0].name]
+    assert world.left_behind() == []

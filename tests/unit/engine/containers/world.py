@@ -55,6 +55,7 @@ class Ended:
     pid: int
     status: int
     at: int = 10**18
+    exec_id: str | None = None
 
 
 class FakeRuntime:
