@@ -171,6 +171,8 @@ class App:
             await self._stores.layers.recover()
             await self._library.recover()
             await self._volumes.recover()
+            for runtime in self._programs.values():
+                await asyncio.to_thread(runtime.recover)
             await supervisor.connect()
         finally:
             await asyncio.wait({networks})
@@ -215,7 +217,7 @@ class App:
         layers, volumes, networks, tasks = (
             self._stores.layers, self._volumes, self._networks, self._tasks,
         )  # fmt: skip
-        runtimes = self._oci_runtimes()
+        runtimes = self._programs = self._oci_runtimes()
         facts = self._facts()
         self._execs = Execs(
             containers=containers,

@@ -31,6 +31,7 @@ from naru.spec.errors import InternalError
 
 log = logging.getLogger(__name__)
 
+_PID_FILE = ".pid"
 _BPF_ANNOTATION = "run.oci.seccomp_bpf_data"
 
 
@@ -126,6 +127,15 @@ class OciRuntime:
     def _is_crun(self) -> bool:
         return Path(self._path).name == "crun"
 
+    def recover(self) -> None:
+        """Call it once, before the first start: clear what a killed daemon has left. Blocking."""
+        self._scratch_root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in self._scratch_root.iterdir():
+            # A pid file belongs to the supervisor: a start of the former daemon may still be under
+            # way, and without the file its process would not be found.
+            if left.suffix != _PID_FILE:
+                left.unlink(missing_ok=True)
+
     # -- starting ---------------------------------------------------------------------------
 
     def expect_start(self) -> None:
@@ -189,7 +199,7 @@ class OciRuntime:
         tty: bool,
         stdin: bool,
     ) -> tuple[int, Stdio]:
-        error_log, pid_file = self._scratch(".log"), self._scratch(".pid")
+        error_log, pid_file = self._scratch(".log"), self._scratch(_PID_FILE)
         argv = [*self._command("--log", str(error_log), "--log-format", "json"), *command]
         argv += ["--pid-file", str(pid_file)]
         if tty:
@@ -226,12 +236,7 @@ class OciRuntime:
 
     def _scratch(self, suffix: str) -> Path:
         """A new name for a file that lives as long as one start."""
-        number = next(self._scratches)
-        if number == 1:
-            self._scratch_root.mkdir(mode=0o700, exist_ok=True)
-            for left in self._scratch_root.iterdir():  # by a daemon that was killed
-                left.unlink(missing_ok=True)
-        return self._scratch_root / f"{os.getpid()}-{number}{suffix}"
+        return self._scratch_root / f"{os.getpid()}-{next(self._scratches)}{suffix}"
 
     def _write_config(self, bundle: Path, config: Mapping[str, Any] | None) -> str:
         """-> argv[0] of the container."""

@@ -268,6 +268,7 @@ class Supervisor:
         self.lost: dict[str, Process] = {}  # ended while nobody watched
         self.starting: dict[int, Start] = {}  # by the runtime's pid
         self.early: dict[int, tuple[int, int]] = {}  # pid -> (status, ns), its runtime at work
+        self.waiting: list[tuple[socket.socket, int]] = []  # for an answer to `adopted`
         self.upgrade_to: list[str] | None = None
         self.wakeup, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
@@ -392,12 +393,24 @@ class Supervisor:
             os.close(pidfd)
         return {}
 
-    def do_adopted(self, client: socket.socket, request: Json, fds: list[int]) -> Json:
-        """No more `adopt` to come: what nobody has a pidfd of ended with an unknown status."""
+    def do_adopted(self, client: socket.socket, request: Json, fds: list[int]) -> None:
+        """No more `adopt` to come: what nobody has a pidfd of ended with an unknown status.
+
+        Answered when the starts that a daemon has left unfinished are over, so that the next one
+        learns of every process."""
         for process in list(self.lost.values()):
             self.ended(process, UNKNOWN_STATUS, time.time_ns())
         self.lost.clear()
-        return {}
+        self.waiting.append((client, request["id"]))
+        self.answer_waiting()
+
+    def answer_waiting(self) -> None:
+        if any(start.client.fileno() < 0 for start in self.starting.values()):
+            return
+        for client, number in self.waiting:
+            if client.fileno() >= 0:
+                self.connections.send(client, {"id": number})
+        self.waiting.clear()
 
     def do_upgrade(self, client: socket.socket, request: Json, fds: list[int]) -> Json:
         self.upgrade_to = request["argv"]
@@ -429,6 +442,7 @@ class Supervisor:
                 self.early[pid] = (status, time.time_ns())
         if not self.starting:
             self.early.clear()
+        self.answer_waiting()
 
     def runtime_ended(self, start: Start, status: int) -> None:
         """The runtime has done its work: its pid file names the process, or it failed."""

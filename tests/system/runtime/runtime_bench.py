@@ -45,6 +45,7 @@ class Bench:
             warmth=CgroupWarmth.for_this_machine(),
             systemd_cgroup=driver is cgroups.Driver.SYSTEMD,
         )
+        self.runtime.recover()
         self.driver = driver
         self.cgroup = f"/naru-test-{os.getpid()}-{exec_root.parent.name}"
 
