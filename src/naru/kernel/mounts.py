@@ -15,7 +15,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +98,8 @@ class Mount:
     source: str
     target: Path
     options: Sequence[str] = ()
+    held: object = field(default=None, compare=False, repr=False)
+    """What must stay alive until the mount is done: an open device that goes with its last user."""
 
 
 class MountInfo(NamedTuple):

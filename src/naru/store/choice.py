@@ -21,6 +21,7 @@ _DRIVERS: dict[str, str] = {
     "erofs": "naru.store.drivers.erofs:Erofs",
     "aufs": "naru.store.drivers.aufs:Aufs",
     "btrfs": "naru.store.drivers.btrfs:Btrfs",
+    "devicemapper": "naru.store.drivers.devicemapper:DeviceMapper",
     "fuse-overlayfs": "naru.store.drivers.fuse_overlayfs:FuseOverlayfs",
     "overlay": "naru.store.drivers.overlay:Overlay",
     "overlay2": "naru.store.drivers.overlay2:Overlay2",

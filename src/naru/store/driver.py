@@ -74,3 +74,10 @@ class KeepsMounts(Protocol):
 
     def close(self) -> None:
         """Take them down, at the daemon's clean end. Containers that run do not notice."""
+
+
+@runtime_checkable
+class MountsSlowly(Protocol):
+    """A driver whose `mounts()` waits for devices, which is not for the event loop."""
+
+    mounts_slowly: ClassVar[bool]

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from naru.kernel import mounts
 from naru.spec.errors import InternalError, NotFound
-from naru.store.driver import Change, KeepsMounts, StorageDriver, Usage
+from naru.store.driver import Change, KeepsMounts, MountsSlowly, StorageDriver, Usage
 from naru.store.records import Records
 from naru.store.shared_layers import SharedLayers, mount_all, unmount_all
 
@@ -63,13 +63,16 @@ class LayerStore(SharedLayers):
             if mounts.is_mounted(target):
                 return target
             try:
-                plan = self.driver.mounts(container_id, target)
-                if len(plan) == 1 and not plan[0].type.startswith("fuse."):
-                    # Not in a thread: an overlay mount takes a third of a millisecond, about what
-                    # the way to a thread and back costs.
-                    mount_all(plan)
+                if isinstance(self.driver, MountsSlowly):
+                    await self._run(self._quick, self._mount_described, container_id, target)
                 else:
-                    await self._run(self._quick, mount_all, plan)
+                    plan = self.driver.mounts(container_id, target)
+                    if len(plan) == 1 and not plan[0].type.startswith("fuse."):
+                        # Not in a thread: an overlay mount takes a third of a millisecond, about
+                        # what the way to a thread and back costs.
+                        mount_all(plan)
+                    else:
+                        await self._run(self._quick, mount_all, plan)
             except FileNotFoundError as error:
                 raise NotFound(f"no layer for container {container_id}: {error}") from error
             except OSError as error:
@@ -171,6 +174,9 @@ class LayerStore(SharedLayers):
                 removed.append(layer)
                 _log.info("layers: removed %s, which no record knows", layer)
         return removed
+
+    def _mount_described(self, container_id: str, target: Path) -> None:
+        mount_all(self.driver.mounts(container_id, target))
 
     def _lock(self, name: str) -> _Lock:
         return self._locks.setdefault(name, _Lock(self._locks, name))
