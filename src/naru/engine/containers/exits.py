@@ -24,6 +24,7 @@ from naru.engine.containers.remove import Remove
 from naru.engine.containers.start import Start
 from naru.engine.containers.teardown import Teardown
 from naru.engine.tasks import Tasks
+from naru.runtime.supervisor_link import LinkLost
 from naru.spec.containers import ContainerRecord, Status
 from naru.spec.events import Event
 
@@ -183,6 +184,10 @@ class Exits:
     async def _start_again(self, record: ContainerRecord) -> None:
         try:
             await self._start.again(record.id)
+        except LinkLost:
+            live = self._containers.live(record)
+            live.restart_delay = restart_policy.next_delay(live.restart_delay, ran_for=0)
+            self.restart_later(record, live)
         except Exception as error:
             log.warning("container %s does not restart: %s", record.id[:12], error)
 

@@ -146,18 +146,18 @@ class Recovery:
         """One that does not run: what its last run left goes, then its restart policy decides."""
         live = self._containers.live(record)
         host = record.host_config
-        if record.state.status is Status.RESTARTING and live.restart_timer is None:
-            self._exits.restart_later(record, live)
-            return
-        if live.restart_timer is not None or record.state.status is Status.RESTARTING:
-            return
-        if host.auto_remove and record.state.status is Status.EXITED:
+        if host.auto_remove:
+            # Also one that was never started, as dockerd does: whoever ran it is gone.
             await self._finish_removal(record)
             return
-        if self._paths.bundle(record.id).exists():
+        if live.teardown is None and self._paths.bundle(record.id).exists():
             live.teardown = self._tasks.spawn(
                 self._teardown.everything(record), name=f"teardown of {record.id[:12]}"
             )
+        if record.state.status is Status.RESTARTING:
+            if live.restart_timer is None:
+                self._exits.restart_later(record, live)
+            return
         ran = record.state.status is not Status.CREATED
         if ran and restart_policy.starts_with_daemon(
             host.restart_policy, stopped_by_user=record.stopped_by_user

@@ -35,6 +35,7 @@ from naru.engine.containers.pump import Pump
 from naru.engine.containers.streams import Streams
 from naru.engine.containers.teardown import Teardown
 from naru.engine.containers.transitions import Verdict
+from naru.runtime.supervisor_link import LinkLost
 from naru.spec.containers import ContainerRecord, ContainerState, Status
 from naru.spec.errors import InternalError, NaruError, no_such_container
 
@@ -83,7 +84,9 @@ class Start:
         return True
 
     async def again(self, container_id: str) -> None:
-        """By the restart policy, when its time has come: only if nothing happened meanwhile."""
+        """By the restart policy, when its time has come: only if nothing happened meanwhile.
+
+        `LinkLost` when the supervisor has died meanwhile: try again, the record has not changed."""
         record = self._containers.get(container_id)
         if record is None:
             return
@@ -188,6 +191,8 @@ class Start:
         await self._teardown.everything(record)
 
     async def _failed(self, record: ContainerRecord, error: Exception) -> None:
+        if isinstance(error, LinkLost) and record.state.status is Status.RESTARTING:
+            return  # no fault of the container: it is still to be restarted
         code = getattr(error, "exit_code", 0) or _UNKNOWN_FAILURE
         text = str(error) if isinstance(error, NaruError) else f"{type(error).__name__}: {error}"
         status = record.state.status

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.unit.engine.containers.world import World
 
+from naru.runtime.supervisor_link import LinkLost
 from naru.spec.containers import RestartPolicy, Status
 from naru.spec.errors import Conflict, InternalError, InvalidParameter, NotFound
 
@@ -275,6 +276,50 @@ async def test_a_new_daemon_undoes_a_start_that_was_not_recorded(world: World) -
     await world.tasks.settled()
     assert world.runtime.running == {}
     assert world.now(record).state.status is Status.CREATED
+
+
+async def test_a_new_daemon_removes_what_removes_itself_and_does_not_run(world: World) -> None:
+    created = await world.create("created", auto_remove=True)
+    runs = await world.create("runs", auto_remove=True)
+    await world.lifecycle.start(runs.id)
+    world.boot()
+    await world.recovery()
+    await world.tasks.settled()
+    assert world.containers.get(created.id) is None
+    assert world.now(runs).running
+    await world.lifecycle.remove(runs.id, force=True)
+    await world.tasks.settled()
+    assert world.left_behind() == []
+
+
+async def test_a_supervisor_that_dies_during_a_restart_does_not_end_the_restarts(
+    world: World,
+) -> None:
+    record = await world.create(restart_policy=RestartPolicy("on-failure", 2))
+    await world.lifecycle.start(record.id)
+    world.runtime.fails = LinkLost("the supervisor went away")
+    world.runtime.reached.clear()
+    world.runtime.die(record.id, 1)
+    await world.runtime.reached.wait()
+    world.runtime.fails = None
+    await world.until(lambda: world.now(record).running)
+    assert world.now(record).restart_count == 1
+
+
+async def test_a_new_daemon_clears_up_before_it_restarts(world: World) -> None:
+    record = await world.create(restart_policy=RestartPolicy("always"))
+    await world.lifecycle.start(record.id)
+    exited = world.lifecycle.wait(record.id)
+    world.runtime.die(record.id, 1)
+    await exited
+    await world.tasks.close(grace=0)  # the daemon dies before the teardown
+    world.paths.bundle(record.id).mkdir(exist_ok=True)
+    stale = world.paths.bundle(record.id) / "of-the-former-run"
+    stale.touch()
+    world.boot()
+    await world.recovery()
+    await world.until(lambda: world.now(record).running)
+    assert not stale.exists()
 
 
 async def test_update_reaches_a_running_container(world: World) -> None:
