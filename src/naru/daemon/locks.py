@@ -17,6 +17,9 @@ class LockError(Exception):
     """Another daemon is at work here."""
 
 
+_DAEMONS = (b"naru", b"docker")
+
+
 @contextmanager
 def held(*, data_root: Path, pidfile: Path) -> Iterator[None]:
     """Hold the data root and the pid file (an empty path: none) for the life of the daemon."""
@@ -57,13 +60,14 @@ def _written(pidfile: Path) -> None:
 
 
 def _alive(pid: int) -> bool:
+    """Whether a daemon has this pid: not a dead one that nobody reaped, nor one whose number
+    another program got since."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    except PermissionError:
-        return True
-    return True
+    return state != "Z" and any(name in command for name in _DAEMONS)
 
 
 def _removed(pidfile: Path) -> None:

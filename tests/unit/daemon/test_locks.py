@@ -30,17 +30,52 @@ def test_a_second_daemon_on_the_data_root_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_a_living_process_in_the_pid_file_is_refused(tmp_path: Path) -> None:
+def sleeper(name: str) -> subprocess.Popen[bytes]:
+    """A process that is called `name`."""
+    return subprocess.Popen([name, "60"], executable="/bin/sleep")
+
+
+def test_a_living_daemon_in_the_pid_file_is_refused(tmp_path: Path) -> None:
     pidfile = tmp_path / "n.pid"
-    pidfile.write_text(str(os.getppid()))
-    with (
-        pytest.raises(LockError) as caught,
-        locks.held(data_root=tmp_path, pidfile=pidfile),
-    ):
-        pass
+    daemon = sleeper("narud")
+    try:
+        pidfile.write_text(str(daemon.pid))
+        with (
+            pytest.raises(LockError) as caught,
+            locks.held(data_root=tmp_path, pidfile=pidfile),
+        ):
+            pass
+    finally:
+        daemon.kill()
+        daemon.wait()
     text = f"pid file found, ensure docker is not running or delete {pidfile}"
     assert str(caught.value) == text
     assert pidfile.exists()
+
+
+def test_a_number_that_another_program_got_is_no_daemon(tmp_path: Path) -> None:
+    pidfile = tmp_path / "n.pid"
+    other = sleeper("sleep")
+    try:
+        pidfile.write_text(str(other.pid))
+        with locks.held(data_root=tmp_path, pidfile=pidfile):
+            assert pidfile.read_text() == str(os.getpid())
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_dead_daemon_that_nobody_reaped_is_no_daemon(tmp_path: Path) -> None:
+    pidfile = tmp_path / "n.pid"
+    daemon = sleeper("narud")
+    daemon.kill()
+    os.waitid(os.P_PID, daemon.pid, os.WEXITED | os.WNOWAIT)
+    try:
+        pidfile.write_text(str(daemon.pid))
+        with locks.held(data_root=tmp_path, pidfile=pidfile):
+            assert pidfile.read_text() == str(os.getpid())
+    finally:
+        daemon.wait()
 
 
 @pytest.mark.parametrize("content", ["", "x", "dead", "self"])
