@@ -38,6 +38,7 @@ import time
 
 TYPE_CHECKING = False  # typing itself costs memory, and only the checker needs it
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     Json = dict[str, Any]
@@ -78,6 +79,7 @@ class Process:
         self.pid: int = state["pid"]
         self.started: int = state["started"]  # ticks since boot: tells a reused pid apart
         self.exited: bool = state["exited"]
+        self.pipes: dict[str, str] = state["pipes"]  # what /proc calls its stdout and stderr
         self.fds = fds
 
     @property
@@ -91,6 +93,7 @@ class Process:
             "pid": self.pid,
             "started": self.started,
             "exited": self.exited,
+            "pipes": self.pipes,
         }
 
     def close(self, *names: str) -> None:
@@ -150,7 +153,7 @@ class Launcher:
                     stdio[0], start.fds["stdin"] = os.pipe2(os.O_CLOEXEC)
                     given.append(stdio[0])
                 for number, name in ((1, "stdout"), (2, "stderr")):
-                    start.fds[name], stdio[number] = os.pipe2(os.O_CLOEXEC)
+                    start.fds[name], stdio[number] = output_pipe()
                     given.append(stdio[number])
             program = self.program(request["path"], sealed=request["sealed"])
             return self.spawn(program, argv, request["env"], stdio)
@@ -458,7 +461,8 @@ class Supervisor:
         remove(request["pid_file"])
         remove(self.path("starts", start.name))
         state = {"container": request["container"], "exec": request["exec"], "pid": pid}
-        process = Process({**state, "started": start_ticks(pid), "exited": False}, start.fds)
+        state |= {"started": start_ticks(pid), "exited": False, "pipes": pipes(start.fds)}
+        process = Process(state, start.fds)
         if pid == 0:
             process.close()
             self.connections.send(
@@ -525,6 +529,7 @@ class Supervisor:
             self.processes[name] = process
             if 0 < start_ticks(process.pid) == process.started:
                 process.fds["pidfd"] = os.pidfd_open(process.pid)
+                process.fds.update(outputs_of(process))
                 self.watch(process)
             else:
                 self.lost[name] = process
@@ -537,7 +542,8 @@ class Supervisor:
             pid = int(read(start["pid_file"]))
             state = {"container": start["container"], "exec": start["exec"], "pid": pid}
             ticks = start_ticks(pid)
-            write(self.path("pids", name), {**state, "started": ticks, "exited": False})
+            state |= {"started": ticks, "exited": False, "pipes": {}}
+            write(self.path("pids", name), state)
         remove(start["pid_file"])
         remove(self.path("starts", name))
 
@@ -594,6 +600,52 @@ class Supervisor:
 
 def name_of(container: str, exec_id: str | None) -> str:
     return f"{container}.{exec_id}" if exec_id else container
+
+
+def output_pipe() -> tuple[int, int]:
+    """(our end, the container's end), which keeps the pipe alive without ours.
+
+    The container's end is open for reading, too: when the daemon and we die at once, the container
+    is not killed by SIGPIPE at its next line, and `outputs_of` finds the pipe again."""
+    ours, writing = os.pipe2(os.O_CLOEXEC)
+    try:
+        return ours, os.open(f"/proc/self/fd/{writing}", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        os.close(ours)
+        raise
+    finally:
+        os.close(writing)
+
+
+def pipes(fds: dict[str, int]) -> dict[str, str]:
+    outputs = ("stdout", "stderr")
+    return {name: os.readlink(f"/proc/self/fd/{fds[name]}") for name in outputs if name in fds}
+
+
+def outputs_of(process: Process) -> dict[str, int]:
+    """Our ends of its outputs, opened anew by way of its own descriptors."""
+    found: dict[str, int] = {}
+    wanted = {pipe: name for name, pipe in process.pipes.items()}
+    descriptors = f"/proc/{process.pid}/fd"
+    entries: list[str] = []
+    with contextlib.suppress(OSError):  # it has just ended
+        entries = os.listdir(descriptors)
+    for entry in entries:
+        # The process may change its descriptors: only what we hold is looked at and opened.
+        with contextlib.suppress(OSError), held(f"{descriptors}/{entry}") as path:
+            if name := wanted.pop(os.readlink(path), ""):
+                found[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return found
+
+
+@contextlib.contextmanager
+def held(path: str) -> Iterator[str]:
+    """Another path to the same file, whatever becomes of `path`."""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
 
 
 def docker_status(wait_status: int) -> int:

@@ -75,8 +75,9 @@ async def test_an_end_while_no_supervisor_lives(bench: Bench) -> None:
 
 
 async def test_daemon_and_supervisor_gone_at_once(bench: Bench, rootfs: Path) -> None:
-    """Only the output is lost then: the container runs on, and its exit is told."""
-    pid, stdio = await bench.run("c", "sleep", "1000")
+    """The container runs on, what it writes is kept for the next ones, and its exit is told."""
+    counting = "i=0; while [ $i -lt 40 ]; do echo $i; i=$((i+1)); sleep 0.05; done; exit 4"
+    pid, stdio = await bench.run("c", "sh", "-c", counting)
     stdio.close()
     await bench.close()
     os.kill(bench.supervisor.pid, signal.SIGKILL)
@@ -85,9 +86,9 @@ async def test_daemon_and_supervisor_gone_at_once(bench: Bench, rootfs: Path) ->
     await again.supervisor.connect()
     try:
         assert [one.pid for one in await again.supervisor.live()] == [pid]
-        await again.runtime.kill("c", 15)
-        await again.runtime.kill("c", 9)
-        assert (await again.finish("c")).status == 137
+        output = await again.supervisor.stdio("c")
+        assert await read_all(output.stdout) == b"".join(b"%d\n" % i for i in range(40))
+        assert (await again.finish("c")).status == 4
     finally:
         await again.close()
     await bench.supervisor.connect()
