@@ -127,7 +127,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("tlscert", "tlscert", types.Text(), "", "Path to TLS certificate file (default ~/.docker/cert.pem)"),
     Option("tlskey", "tlskey", types.Text(), "", "Path to TLS key file (default ~/.docker/key.pem)"),
     Option("tlsverify", "tlsverify", types.Switch(), False, "Use TLS and verify the remote"),
-    Option("userland-proxy", "userland-proxy", types.Switch(), True, "Use userland proxy for loopback traffic"),
+    Option("userland-proxy", "userland-proxy", types.Switch(), True, "Accepted; published ports need no proxy process"),
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ def text(program: Program) -> str:
     lines = [
         f"Usage:  {program.name} [OPTIONS]",
         "",
-        "A self-sufficient runtime for containers.",
+        "The daemon of Naru, a container engine that serves the Docker Engine API.",
         "",
         "Options:",
     ]
