@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import hashlib
 import http.client
 import io
@@ -22,6 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.harness.daemon import Daemon
@@ -31,8 +33,14 @@ from tests.harness.registry import Registry
 from bench.dockerd import Dockerd
 from bench.run import RESULTS, Engine, cli, render, timed
 
-MANY = 30_000
-BIG = 500 << 20
+
+@dataclass(frozen=True)
+class Sizes:
+    many: int = 30_000  # small files
+    big: int = 500 << 20  # bytes
+    huge: int = 2 << 30  # bytes
+    images: int = 1000
+    changed: int = 10_000  # files of a commit and of a copy
 
 
 class Noise:
@@ -101,12 +109,23 @@ def archive(path: Path, name: str, layers: list[bytes]) -> None:
 
 
 class Bench:
-    def __init__(self, naru: Daemon, dockerd: Dockerd, registry: Registry, folder: Path) -> None:
+    def __init__(
+        self,
+        naru: Daemon,
+        dockerd: Dockerd,
+        registry: Registry,
+        folder: Path,
+        *,
+        sizes: Sizes,
+        only: str,
+    ) -> None:
         self.naru = naru
         self.dockerd = dockerd
         self.engines: dict[str, Engine] = {"narud": naru, "dockerd": dockerd}
         self.registry = registry
         self.folder = folder
+        self.sizes = sizes
+        self.only = only
         self.table: dict[str, dict[str, float]] = {}
 
     def each(
@@ -116,6 +135,8 @@ class Bench:
         rounds: int,
         reset: Callable[[Engine], object] | None = None,
     ) -> None:
+        if self.only not in name:
+            return
         samples: dict[str, list[float]] = {key: [] for key in self.engines}
         for _ in range(rounds):
             for key, engine in self.engines.items():
@@ -143,12 +164,13 @@ class Bench:
         return forget
 
     def run(self, rounds: int) -> None:
-        many = self.prepare("many", [layer(small_files(MANY, 1))])
-        noise = Noise(2)
+        many = self.prepare("many", [layer(small_files(self.sizes.many, 1))])
+        noise, part = Noise(2), self.sizes.big // 5
         big = self.prepare(
-            "big", [layer(iter([(f"big/{n}", noise.bytes(BIG // 5, n)) for n in range(5)]))]
+            "big", [layer(iter([(f"big/{n}", noise.bytes(part, n)) for n in range(5)]))]
         )
-        eight = self.prepare("eight", [layer(small_files(2500, n, f"l{n}")) for n in range(8)])
+        each = self.sizes.many // 12
+        eight = self.prepare("eight", [layer(small_files(each, n, f"l{n}")) for n in range(8)])
         for label, image in (
             ("many small files", many),
             ("few big files", big),
@@ -156,16 +178,18 @@ class Bench:
         ):
             self.each(
                 f"pull, {label}",
-                lambda e, i=image: cli(e, "pull", "-q", i),
+                lambda e, i=image: cli(e, "pull", "-q", i),  # type: ignore[misc]
                 rounds,
                 self.forget(image),
-            )  # type: ignore[misc]
+            )
         self.each(
             "load, 8 layers",
             lambda e: cli(e, "load", "-q", "-i", str(self.folder / "eight.tar")),
             rounds,
             self.forget(eight),
         )
+        for engine in self.engines.values():
+            cli(engine, "pull", "-q", many)
         self.each("save, many small files", lambda e: self._save(e, many), rounds)
         self._commit_and_copy(rounds)
 
@@ -177,7 +201,9 @@ class Bench:
     def _commit_and_copy(self, rounds: int) -> None:
         source = self.folder / "tree"
         source.mkdir()
-        with tarfile.open(fileobj=io.BytesIO(layer(small_files(10_000, 3, "changed")))) as tar:
+        with tarfile.open(
+            fileobj=io.BytesIO(layer(small_files(self.sizes.changed, 3, "changed")))
+        ) as tar:
             tar.extractall(source, filter="fully_trusted")
         for engine in self.engines.values():
             cli(engine, "create", "--name", "work", "busybox", "true")
@@ -187,11 +213,9 @@ class Bench:
             cli(engine, "rm", "-f", "work")
             cli(engine, "create", "--name", "work", "busybox", "true")
 
+        self.each("cp in", lambda e: cli(e, "cp", tree, "work:/changed"), rounds, recreate)
         self.each(
-            "cp in, 10k files", lambda e: cli(e, "cp", tree, "work:/changed"), rounds, recreate
-        )
-        self.each(
-            "commit, 10k files",
+            "commit",
             lambda e: cli(e, "commit", "work", "committed"),
             rounds,
             self.forget("committed"),
@@ -201,12 +225,13 @@ class Bench:
             with tempfile.TemporaryDirectory(dir=self.folder) as out:
                 cli(engine, "cp", "work:/changed", out)
 
-        self.each("cp out, 10k files", copy_out, rounds)
+        self.each("cp out", copy_out, rounds)
         for engine in self.engines.values():
             cli(engine, "rm", "-f", "work")
 
-    def list_many_images(self, count: int = 1000) -> None:
+    def list_many_images(self) -> None:
         """Server time of `GET /images/json` with many images, by one kept connection."""
+        count = self.sizes.images
         for key, engine in self.engines.items():
             tars = io.BytesIO()
             with tarfile.open(fileobj=tars, mode="w") as tar:
@@ -227,8 +252,9 @@ class Bench:
     def two_gigabytes(self) -> None:
         """Peak memory of narud, and the latency of `_ping`, while it pulls 2 GB."""
         noise = Noise(4)
+        part = self.sizes.huge // 4
         image = self.prepare(
-            "huge", [layer(iter([(f"h{n}/file", noise.bytes(1 << 29, n))])) for n in range(4)]
+            "huge", [layer(iter([(f"h{n}/file", noise.bytes(part, n))])) for n in range(4)]
         )
         assert self.naru.process is not None
         Path(f"/proc/{self.naru.process.pid}/clear_refs").write_text("5")
@@ -285,7 +311,13 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="leave out the 2 GB pull and the 1000 images"
     )
+    parser.add_argument("--only", default="", help="tests whose name has this in it")
+    for field in dataclasses.fields(Sizes):
+        parser.add_argument(
+            f"--{field.name}", type=int, default=field.default, help="(default %(default)s)"
+        )
     options = parser.parse_args()
+    sizes = Sizes(**{f.name: getattr(options, f.name) for f in dataclasses.fields(Sizes)})
     netns = NetworkNamespace()
     chosen = ("--storage-driver", options.storage_driver) if options.storage_driver else ()
     naru = Daemon(netns=netns, options=chosen)
@@ -299,7 +331,7 @@ def main() -> None:
                 dockerd.start()
                 naru.make_busybox()
                 dockerd.make_busybox()
-                bench = Bench(naru, dockerd, registry, Path(folder))
+                bench = Bench(naru, dockerd, registry, Path(folder), sizes=sizes, only=options.only)
                 bench.run(options.rounds)
                 if not options.quick:
                     bench.list_many_images()
