@@ -41,6 +41,7 @@ _GROUPS: dict[str, dict[str, str]] = {
         "connect": "network", "create": "network", "disconnect": "network", "inspect": "inspect",
         "ls": "network", "prune": "prune", "rm": "network",
     },
+    "storage": {"bench": "storage", "inspect": "storage", "migrate": "storage"},
     "system": {"df": "df", "events": "events", "info": "info", "prune": "prune"},
 }  # fmt: skip
 _ALIASES = {"list": "ls", "remove": "rm", "ps": "ls"}
@@ -202,7 +203,7 @@ def _group(group: str, argv: list[str], options: Values | None) -> int:
     commands = _GROUPS[group]
     if not argv or argv[0] in ("--help", "-h"):
         out = sys.stdout if argv else sys.stderr
-        title = "the engine" if group == "system" else f"{group}s"
+        title = {"system": "the engine", "storage": "storage drivers"}.get(group, f"{group}s")
         print(f"Usage:  naru {group} COMMAND\n\nManage {title}\n\nCommands:", file=out)
         for name, module in sorted(commands.items()):
             print(f"  {name:<11} {_parser(module, f'{group} {name}').about}", file=out)

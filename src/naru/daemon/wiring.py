@@ -22,6 +22,7 @@ from naru.api.routes.image_transfers import ImageTransferRoutes
 from naru.api.routes.images import ImageRoutes
 from naru.api.routes.networks import NetworkRoutes
 from naru.api.routes.registry import RegistryRoutes
+from naru.api.routes.storage import StorageRoutes
 from naru.api.routes.streams import StreamRoutes
 from naru.api.routes.system import SystemRoutes
 from naru.api.routes.volumes import VolumeRoutes
@@ -78,6 +79,7 @@ from naru.engine.images.removal import Removal
 from naru.engine.images.save import Saver
 from naru.engine.networking.settings import NetworkSettings
 from naru.engine.networks import Networks
+from naru.engine.storage.migrate import Migration
 from naru.engine.system import Installation, System
 from naru.engine.tasks import Tasks
 from naru.engine.volumes import Volumes
@@ -92,8 +94,9 @@ from naru.runtime.warmth import CgroupWarmth
 from naru.spec.containers import LogConfig
 from naru.store.blobs import BlobStore
 from naru.store.choice import choose
-from naru.store.layers import LayerStore
 from naru.store.records import Records
+from naru.store.settled import settled
+from naru.store.switchable_layers import SwitchableLayers
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +111,7 @@ def build(config: Config, begun: Prelude) -> App:
 @dataclass(frozen=True, kw_only=True)
 class Stores:
     records: Records
-    layers: LayerStore
+    layers: SwitchableLayers
     blobs: BlobStore
 
 
@@ -180,6 +183,7 @@ class App:
         await self._networks.recover([r for r in self._containers.all() if r.running])
         await self._execs.recover()
         await self._recovery()
+        await self._migration.recover()
 
     async def stop(self) -> None:
         """End what is under way; containers run on, under the supervisor, if there are any."""
@@ -199,6 +203,9 @@ class App:
     async def reload(self, config: Config) -> None:
         self._config = config
         self._system.installation = self._installation(config)
+
+    def _storage_switched(self) -> None:
+        self._system.installation = self._installation(self._config)
 
     async def _quit_supervisor(self) -> None:
         """A supervisor that keeps nothing is not needed until the next start."""
@@ -317,7 +324,7 @@ class App:
             defaults=self._host_defaults(),
             controllers=self._controllers,
             logs=logs,
-            storage_driver=layers.driver.name,
+            storage_driver=lambda: layers.driver.name,
         )
         lifecycle = Lifecycle(
             containers=containers,
@@ -353,6 +360,18 @@ class App:
             changes=Changes(containers=containers, layers=layers),
             export=Export(containers=containers, layers=layers),
         )
+        self._migration = Migration(
+            layers=layers,
+            library=self._library,
+            containers=containers,
+            stop=stop,
+            start=start,
+            tasks=self._tasks,
+            switched=self._storage_switched,
+            named=self._config.storage_driver,
+            options=self._config.storage_opts,
+        )
+        StorageRoutes(migration=self._migration).register(self.router)
         ContainerRoutes(
             lifecycle=lifecycle,
             views=views,
@@ -408,7 +427,7 @@ class App:
             containers=self._containers.all,
             image_count=lambda: len(self._stores.records.images),
             event_listeners=lambda: self._stores.records.listeners,
-            driver_status=self._stores.layers.driver.status,
+            driver_status=lambda: self._stores.layers.driver.status(),
             cgroups=self._begun.hierarchies,
         )
         SystemRoutes(
@@ -494,9 +513,10 @@ class App:
 def _stores(config: Config) -> Stores:
     config.data_root.mkdir(mode=0o711, parents=True, exist_ok=True)
     records = Records.open(config.data_root / "records.db")
-    driver = choose(config.storage_driver, config.data_root, config.storage_opts)
+    name = settled(records, config.storage_driver)
+    driver = choose(name, config.data_root, config.storage_opts)
     log.info("storage driver %s in %s", driver.name, config.data_root)
-    layers = LayerStore(
+    layers = SwitchableLayers(
         root=config.data_root, records=records, driver=driver, run_root=config.exec_root
     )
     return Stores(records=records, layers=layers, blobs=BlobStore(config.data_root / "blobs"))

@@ -25,6 +25,7 @@ from naru.spec.events import Event
 from naru.spec.images import BlobRecord, ImageRecord, TagRecord
 from naru.spec.layers import LayerRecord
 from naru.spec.networks import NetworkRecord
+from naru.spec.storage import CarriedRecord, MigrationRecord
 from naru.spec.volumes import VolumeRecord
 from naru.store.recordfile import Checkpointer, connect, open_file
 
@@ -104,6 +105,8 @@ class Records:
         self.tags = Table("tags", TagRecord, "name")
         self.layers = Table("layers", LayerRecord, "chain_id")
         self.blobs = Table("blobs", BlobRecord, "id")
+        self.migrations = Table("migrations", MigrationRecord, "id")
+        self.carried = Table("carried", CarriedRecord, "name")
         self._path = path
         self._database = database
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()

@@ -22,15 +22,17 @@ _NO_CLONE = (
 
 def copy_tree(source: str, target: str) -> None:
     """Copy what is in `source`, and its own attributes, to the directory `target`, which exists."""
-    _Copy().directory(source, target)
+    TreeCopy().directory(source, target)
 
 
 def link_tree(source: str, target: str) -> None:
     """As `copy_tree`, with every file a hard link to the source's: both are on one file system."""
-    _Copy(link=True).directory(source, target)
+    TreeCopy(link=True).directory(source, target)
 
 
-class _Copy:
+class TreeCopy:
+    """Copies one entry after another; names of one file in the source are one in the target."""
+
     def __init__(self, *, link: bool = False) -> None:
         self._link = link
         self._clone = True
@@ -40,11 +42,12 @@ class _Copy:
         with os.scandir(source) as entries:
             listing = sorted(entries, key=lambda entry: entry.name)
         for entry in listing:
-            self._entry(entry.path, f"{target}/{entry.name}", entry.stat(follow_symlinks=False))
+            self.entry(entry.path, f"{target}/{entry.name}", entry.stat(follow_symlinks=False))
         # Last: making the entries has changed its times.
         copy_attributes(source, target, os.lstat(source))
 
-    def _entry(self, source: str, target: str, status: os.stat_result) -> None:
+    def entry(self, source: str, target: str, status: os.stat_result) -> None:
+        """Copy what is at `source` to `target`, where nothing is; a socket is left out."""
         mode = status.st_mode
         if stat.S_ISDIR(mode):
             os.mkdir(target, 0o700)

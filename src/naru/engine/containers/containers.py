@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from naru.engine.containers.live import Live, Lives
 from naru.spec.containers import ContainerRecord
 from naru.spec.errors import Conflict, InvalidParameter, no_such_container
@@ -55,7 +57,14 @@ class Containers:
         return self._lives.of(record.id)
 
     async def save(self, record: ContainerRecord, *events: Event) -> ContainerRecord:
-        """Make `record` the container's present; the events become true with it."""
+        """Make `record` the container's present; the events become true with it.
+
+        In which storage driver its layer is, is not for the caller to say: that may have been
+        switched since `record` was read.
+        """
+        present = self._records.containers.get(record.id)
+        if present is not None and present.driver != record.driver:
+            record = msgspec.structs.replace(record, driver=present.driver)
         await self._records.commit(put(self._records.containers, record), events=events)
         return record
 

@@ -66,7 +66,7 @@ class Create:
         defaults: HostDefaults,
         controllers: Callable[[], Controllers],
         logs: Logs,
-        storage_driver: str,
+        storage_driver: Callable[[], str],
     ) -> None:
         self._containers = containers
         self._images = images
@@ -97,7 +97,7 @@ class Create:
                 created=time.time_ns(),
                 image_id=image.id if image else "",
                 chain_id=image.chain_id if image else "",
-                driver=self._storage_driver,
+                driver=self._storage_driver(),
                 config=self._named_host(config, host, container_id),
                 host_config=host,
                 path=path,
@@ -120,7 +120,8 @@ class Create:
             await self._layers.create_writable(
                 record.id, record.chain_id, size=_storage_size(record.host_config)
             )
-            record = msgspec.structs.replace(record, mounts=points)
+            # Asked for again: the making may have waited for a switch to another driver.
+            record = msgspec.structs.replace(record, mounts=points, driver=self._storage_driver())
             await self._containers.save(record, occurrence(record, "create"))
             undo.pop_all()
         return record

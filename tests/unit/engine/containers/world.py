@@ -312,7 +312,7 @@ class World:
             defaults=HostDefaults(),
             controllers=controllers,
             logs=logs,
-            storage_driver="fake",
+            storage_driver=lambda: "fake",
         )
         self.lifecycle = Lifecycle(
             containers=self.containers,

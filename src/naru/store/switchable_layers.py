@@ -1,0 +1,108 @@
+"""A layer store whose driver can be exchanged while the daemon serves.
+
+Whatever makes, mounts, reads or removes layers passes a gate. While the gate is closed such calls
+wait, and go on with the driver that is in use then: nobody sees a switch but as a short wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from naru.kernel import mounts
+from naru.spec.layers import LayerRecord
+from naru.store.driver import Change, StorageDriver, Usage
+from naru.store.gate import Gate
+from naru.store.layers import LayerStore
+from naru.store.records import Records
+
+
+class SwitchableLayers(LayerStore):
+    def __init__(
+        self, *, root: Path, records: Records, driver: StorageDriver, run_root: Path
+    ) -> None:
+        super().__init__(root=root, records=records, driver=driver, run_root=run_root)
+        self.data_root = root
+        self.scratch = run_root / "migration"
+        """Where a migration mounts the two trees that it works on."""
+        self._gate = Gate()
+        self._unmounted = asyncio.Event()
+
+    @asynccontextmanager
+    async def still(self, *, seconds: float) -> AsyncIterator[None]:
+        """Nothing of the layers is used or changed by others; `TimeoutError` if it does not end."""
+        async with self._gate.closed(seconds=seconds):
+            yield
+
+    async def await_unmounted(self, container_ids: Sequence[str], *, seconds: float) -> list[str]:
+        """Wait until no tree of these is mounted -> those that are, after `seconds`."""
+
+        def left() -> list[str]:
+            return [each for each in container_ids if mounts.is_mounted(self.target(each))]
+
+        try:
+            async with asyncio.timeout(seconds):
+                while left():
+                    self._unmounted.clear()
+                    await self._unmounted.wait()
+        except TimeoutError:
+            pass
+        return left()
+
+    def switch(self, driver: StorageDriver) -> StorageDriver:
+        """Use `driver` from now on -> the former one. With the gate closed only."""
+        former, self.driver = self.driver, driver
+        self._root = self.data_root / driver.name
+        return former
+
+    # -- what passes the gate -------------------------------------------------------------------
+
+    async def register(self, parent_chain: str | None, diff_id: str, tar: BinaryIO) -> LayerRecord:
+        async with self._gate.passing():
+            return await super().register(parent_chain, diff_id, tar)
+
+    async def release_unused(self) -> list[LayerRecord]:
+        async with self._gate.passing():
+            return await super().release_unused()
+
+    async def diff_layer(self, chain: str, out: BinaryIO) -> None:
+        async with self._gate.passing():
+            await super().diff_layer(chain, out)
+
+    async def create_writable(
+        self, container_id: str, chain_id: str, *, size: int | None = None
+    ) -> None:
+        async with self._gate.passing():
+            await super().create_writable(container_id, chain_id, size=size)
+
+    async def mount(self, container_id: str, *, init: Callable[[Path], None] | None = None) -> Path:
+        async with self._gate.passing():
+            return await super().mount(container_id, init=init)
+
+    async def unmount(self, container_id: str) -> None:
+        # Not through the gate: whoever closed it may be waiting for just this.
+        await super().unmount(container_id)
+        self._unmounted.set()
+
+    async def remove_writable(self, container_id: str) -> None:
+        async with self._gate.passing():
+            await super().remove_writable(container_id)
+
+    async def view(self, chain: str) -> Path:
+        async with self._gate.passing():
+            return await super().view(chain)
+
+    async def diff(self, container_id: str, out: BinaryIO) -> None:
+        async with self._gate.passing():
+            await super().diff(container_id, out)
+
+    async def changes(self, container_id: str) -> list[Change]:
+        async with self._gate.passing():
+            return await super().changes(container_id)
+
+    async def usage(self, container_id: str) -> Usage:
+        async with self._gate.passing():
+            return await super().usage(container_id)
