@@ -13,6 +13,7 @@ import ctypes
 import errno
 import os
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -243,11 +244,10 @@ def _mount(source: str, target: Path, kind: str, flags: int, data: str) -> None:
 
 
 def _mount_overlay(m: Mount, parsed: _Parsed) -> None:
-    page = ",".join(["lowerdir=" + ":".join(parsed.lowers), *parsed.data])
     values = [*parsed.lowers, *(item.partition("=")[2] for item in parsed.data)]
     plain = not any(character in value for value in values for character in ":,\\")
-    if plain and len(os.fsencode(page)) < os.sysconf("SC_PAGE_SIZE"):
-        _mount(m.source, m.target, m.type, parsed.flags, page)
+    if plain and _fits(parsed.lowers, parsed.data):
+        _mount(m.source, m.target, m.type, parsed.flags, _page(parsed.lowers, parsed.data))
         return
     try:
         by_key = [("lowerdir+", lower) for lower in parsed.lowers]
@@ -278,18 +278,32 @@ def _mount_relative(m: Mount, parsed: _Parsed) -> None:
     The working directory is a thread's own after unshare(CLONE_FS), so the process keeps its own.
     """
     top = os.path.commonpath(parsed.lowers)
-    lowers = ":".join(os.path.relpath(lower, top) for lower in parsed.lowers)
-    page = ",".join([f"lowerdir={lowers}", *parsed.data])
-    if len(os.fsencode(page)) >= os.sysconf("SC_PAGE_SIZE"):
-        raise OSError(errno.E2BIG, f"{len(parsed.lowers)} layers are too many for this kernel")
-    target = m.target.absolute()
+    names = [os.path.relpath(lower, top) for lower in parsed.lowers]
+    with contextlib.ExitStack() as undo:
+        if not _fits(names, parsed.data):
+            # The kernel resolves links at the mount, and does not need them any more then.
+            top = undo.enter_context(tempfile.TemporaryDirectory(prefix="naru-lower-"))
+            names = [str(number) for number in range(len(parsed.lowers))]
+            for name, lower in zip(names, parsed.lowers, strict=True):
+                os.symlink(os.path.abspath(lower), os.path.join(top, name))
+        if not _fits(names, parsed.data):
+            raise OSError(errno.E2BIG, f"{len(names)} layers are too many for this kernel")
+        target = m.target.absolute()
 
-    def work() -> None:
-        checked(libc.unshare(_CLONE_FS), "unshare")
-        os.chdir(top)
-        _mount(m.source, target, m.type, parsed.flags, page)
+        def work() -> None:
+            checked(libc.unshare(_CLONE_FS), "unshare")
+            os.chdir(top)
+            _mount(m.source, target, m.type, parsed.flags, _page(names, parsed.data))
 
-    _in_own_thread(work)
+        _in_own_thread(work)
+
+
+def _page(lowers: Sequence[str], data: Sequence[str]) -> str:
+    return ",".join(["lowerdir=" + ":".join(lowers), *data])
+
+
+def _fits(lowers: Sequence[str], data: Sequence[str]) -> bool:
+    return len(os.fsencode(_page(lowers, data))) < os.sysconf("SC_PAGE_SIZE")
 
 
 def _mount_by_program(m: Mount) -> None:

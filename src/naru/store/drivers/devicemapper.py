@@ -80,6 +80,8 @@ class DeviceMapper:
             else self._options.discard_at_removal
         )
         self._numbers = {base.number, *(record.number for record in self._records())}
+        for layer in self.layers():
+            dm.remove(self._name(layer))  # a kill left it active, and not to go with its last user
         self._last = max(self._numbers)
         if self._options.on_loop:
             _log.warning(
@@ -203,6 +205,7 @@ class DeviceMapper:
         if record is None:
             return
         name = self._name(layer)
+        dm.remove(name)  # one that a kill has left without its table would stay
         if self._discard and dm.info(name) is None:
             # The pool itself keeps to its own blocks what a deletion frees.
             with contextlib.suppress(OSError), self._activate(layer, record) as device:

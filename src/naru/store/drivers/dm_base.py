@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from naru.kernel import devicemapper as dm
 from naru.spec.errors import InvalidParameter, Unsupported
 from naru.store.drivers import dm_records
 from naru.store.drivers.dm_filesystem import FileSystem
@@ -67,6 +68,7 @@ class BaseDevice:
     def _made(self, half: BaseRecord | None) -> BaseRecord:
         kind = FileSystem.choose(self._options.filesystem)
         if half is not None:
+            dm.remove(self.name)
             self._pool.delete(half.number)
         base = BaseRecord(0, self._options.base_size or DEFAULT_SIZE, kind)
         for number in range(1, LAST_ID):
