@@ -28,6 +28,9 @@ check: setup-tests ## format, lint, types, import contracts, unit tests: under a
 test: check      ## the whole test suite, as CI runs it (root)
 	@scripts/test
 
+test-vm: setup-tests ## in a guest: device mapper, cgroup v2 with systemd, old iptables
+	@scripts/test-vm
+
 bench: setup-tests ## side by side with Debian's dockerd 20.10; writes bench/results
 	@$(PY) -m bench.run
 
