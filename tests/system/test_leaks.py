@@ -30,7 +30,7 @@ def test_a_daemon_that_ran_containers_leaves_nothing(needs_root: None) -> None:
     try:
         daemon.start()
         daemon.make_busybox()
-        daemon.docker("run", "--rm", "-p", "80", "-v", "v:/v", "busybox", "true")
+        daemon.docker("run", "--rm", "-p", "80", "-v", "vol:/v", "busybox", "true")
         daemon.docker("run", "-d", "-p", "8080:80", "busybox", "sleep", "60")
     finally:
         daemon.stop()

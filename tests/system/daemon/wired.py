@@ -13,11 +13,14 @@ from naru.api.router import RouteTable
 from naru.daemon.config import Config
 from naru.daemon.main import run
 from naru.daemon.options import DOCKERD, NARUD
+from naru.daemon.prelude import Prelude
 from naru.spec.errors import InvalidParameter
 
 
 class App:
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, begun: Prelude) -> None:
+        self._config = config
+        self._begun = begun
         if config.storage_driver == "broken":
             raise InvalidParameter("driver not supported: broken")
         self.router = RouteTable()
@@ -31,7 +34,7 @@ class App:
         pass
 
     async def stop(self) -> None:
-        pass
+        await self._begun.abandon(self._config.exec_root)
 
     async def reload(self, config: Config) -> None:
         pass
