@@ -25,10 +25,9 @@ class Prelude:
     launching: asyncio.Task[process.Finished] | None  # None: there seems to be a supervisor
 
     async def abandon(self, exec_root: Path) -> None:
-        """The daemon did not come up: a supervisor that was launched for it ends."""
-        if self.launching is None:
-            return
-        await self.launching
+        """The daemon did not come up: its supervisor ends, unless it keeps containers."""
+        if self.launching is not None:
+            await self.launching
         if (exec_root / _SOCKET).exists():
             from naru.runtime.supervisor import Supervisor
 
