@@ -36,11 +36,15 @@ def _names(folder: Path) -> list[str]:
 
 
 def _cgroups() -> list[str]:
-    """Groups made by Naru, in every hierarchy; the machine's own come and go."""
+    """Groups made by Naru, in every hierarchy; the machine's own come and go.
+
+    `naru` itself is all daemons' together and stays, empty, as dockerd's `docker` does.
+    """
     top = Path("/sys/fs/cgroup")
     depths = ("*", "*/*", "*/*/*", "*/*/*/*")
     groups = [path for depth in depths for path in top.glob(depth) if path.is_dir()]
-    return [str(path) for path in groups if "naru" in path.name or "naru" in path.parent.name]
+    ours = [path for path in groups if "naru" in path.name or "naru" in path.parent.name]
+    return [str(path) for path in ours if path.name != "naru"]
 
 
 def _nft_tables() -> list[str]:
