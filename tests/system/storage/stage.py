@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -160,3 +161,28 @@ def change(root: Path) -> None:
     os.chmod(root, 0o751)
     os.setxattr(root, "user.root", b"of the container")
     os.utime(root / "opt", ns=(5, 1_111_111_111_111_111_111))
+
+
+class Messages:
+    """The migration's progress, message by message, over the API itself."""
+
+    def __init__(self, daemon: Daemon, **wanted: object) -> None:
+        self._connection = http.client.HTTPConnection("narud")
+        self._connection.sock = socket.socket(socket.AF_UNIX)
+        self._connection.sock.settimeout(60)
+        self._connection.sock.connect(str(daemon.socket))
+        headers = {"Content-Type": "application/json"}
+        self._connection.request("POST", "/naru/storage/migrate", json.dumps(wanted), headers)
+        self._answer = self._connection.getresponse()
+        self.status = self._answer.status
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        while line := self._answer.readline():
+            yield json.loads(line)
+
+    def __enter__(self) -> Messages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answer.close()
+        self._connection.close()
