@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,17 @@ def broken_promises(storm: Storm) -> list[str]:
         elif made.removed:
             found.append(f"{made} is still there: {container['State']}")
         else:
-            found += _container(storm.daemon, made, container)
+            found += _container(storm, made, container)
     return found + list(_untold(storm.daemon))
 
 
-def _container(daemon: Daemon, made: Made, container: Mapping[str, Any]) -> Iterator[str]:
+def _container(storm: Storm, made: Made, container: Mapping[str, Any]) -> Iterator[str]:
     state, about = container["State"], f"{made}: {container['State']}"
     if state["Status"] not in ("exited", "created"):
         yield f"{about} has not settled"
     if container["HostConfig"]["AutoRemove"]:
         yield f"{about} has not removed itself"
-    log = daemon.docker("logs", container["Id"]).stdout
+    log = storm.daemon.docker("logs", container["Id"]).stdout
     runs = _runs(made.promise, log)
     if runs is None:
         yield f"{about} log out of order: {log!r}"
@@ -61,7 +62,7 @@ def _container(daemon: Daemon, made: Made, container: Mapping[str, Any]) -> Iter
     if state["Status"] == "created":
         if made.confirmed:
             yield f"{about} was started, and says that it was not"
-    elif not made.disturbed:
+    elif not made.disturbed and not _unseen(storm, made, container):
         if state["ExitCode"] != made.promise.code:
             yield f"{about} exit code"
         expected = 1 + (made.restarts if made.promise.code else 0)
@@ -69,6 +70,24 @@ def _container(daemon: Daemon, made: Made, container: Mapping[str, Any]) -> Iter
         complete = sum(run == made.promise.lines for run in runs)
         if complete < expected or (made.restarts == 0 and len(runs) != 1):
             yield f"{about} ran {runs}, not {expected} times to the end"
+
+
+def _unseen(storm: Storm, made: Made, container: Mapping[str, Any]) -> bool:
+    """Whether a run of it may have ended while neither supervisor nor daemon lived."""
+    since, until = (_seconds(text) for text in (container["Created"], _finished(container)))
+    if made.restarts == 0:
+        since = until
+    return any(begin <= until and since <= end for begin, end in storm.blackouts)
+
+
+def _finished(container: Mapping[str, Any]) -> str:
+    finished: str = container["State"]["FinishedAt"]
+    return finished
+
+
+def _seconds(text: str) -> float:
+    """Unix time of `2026-01-02T03:04:05.123456789Z`."""
+    return datetime.fromisoformat(text[:26].rstrip("Z") + "+00:00").timestamp()
 
 
 def _runs(promise: Promise, log: str) -> list[int] | None:
@@ -152,7 +171,9 @@ def remains(daemon: Daemon) -> list[str]:
     ]  # fmt: skip
     known = {event["id"] for event in events(daemon)}
     left = [str(path) for folder in folders if folder.is_dir() for path in folder.iterdir()]
-    left += [str(path) for path in (data / "overlay2").iterdir() if path.name.split("-")[0] in known]
+    left += [
+        str(path) for path in (data / "overlay2").iterdir() if path.name.split("-")[0] in known
+    ]
     left += [str(link) for link in (data / "overlay2" / "l").iterdir() if not link.exists()]
     left += [str(path) for path in (data / "volumes").iterdir() if path.name != "named"]
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]

@@ -10,6 +10,7 @@ import itertools
 import random
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -65,6 +66,7 @@ class Storm:
     made: dict[int, Made] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     deaths: int = 0
+    blackouts: list[tuple[float, float]] = field(default_factory=list)
     up: threading.Event = field(default_factory=threading.Event)
     """Cleared while there is no daemon: commands that fail at once would be over too soon."""
     done: threading.Event = field(default_factory=threading.Event)
@@ -79,10 +81,14 @@ class Storm:
         self._thread.start()
         return self
 
-    def kill(self, strike: Callable[[Daemon], None]) -> None:
+    def kill(self, strike: Callable[[Daemon], None], *, blackout: bool = False) -> None:
+        """`blackout`: it leaves nobody who could see how a container ends meanwhile."""
         self.deaths += 1
         self.up.clear()
+        since = time.time()
         strike(self.daemon)
+        if blackout:
+            self.blackouts.append((since, time.time()))
         self.up.set()
 
     def join(self) -> None:

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 _ALREADY_RUNNING = 3
 _CONNECT_ATTEMPTS = 5
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0  # s, between attempts to replace a supervisor
+_PATIENCE = 20.0  # s, of a request that finds no supervisor
 
 
 class Stdio(NamedTuple):
@@ -121,7 +123,10 @@ class Supervisor:
 
     async def connect(self) -> None:
         """Find the supervisor of this exec root or start it, and learn what it keeps."""
-        await self._establish()
+        try:
+            await self._establish()
+        except LinkLost:
+            await self._in_charge()  # it died at once: another is being started
 
     async def close(self) -> None:
         """Leave; the supervisor and its containers go on."""
@@ -144,6 +149,15 @@ class Supervisor:
 
     async def _establish(self) -> None:
         link = await self._open()
+        try:
+            await self._take_charge(link)
+        except BaseException:
+            link.close()
+            raise
+        for record in await asyncio.to_thread(_recorded_exits, self._root / "exits"):
+            self._tell(record)
+
+    async def _take_charge(self, link: Link) -> None:
         hello = await link.request("hello")
         self.pid = hello.body["pid"]
         if hello.body["code"] != supervisor_main.code_identity():
@@ -164,10 +178,9 @@ class Supervisor:
         await self._learn(link)
         self._link = link
         self._ready.set()
-        for record in await asyncio.to_thread(_recorded_exits, self._root / "exits"):
-            self._tell(record)
 
     async def _open(self) -> Link:
+        failure = "it runs, but does not answer"
         for _ in range(_CONNECT_ATTEMPTS):
             with suppress(FileNotFoundError, ConnectionRefusedError):
                 return Link.open(self._root, on_exit=self._heard, on_lost=self._lost)
@@ -175,8 +188,8 @@ class Supervisor:
             finished = await (launching or supervisor_launch.launch(self._root, self._hidden_mount))
             if finished.status not in (0, _ALREADY_RUNNING):
                 text = finished.output.decode(errors="replace").strip()
-                raise InternalError(f"the supervisor does not start: {text}")
-        raise InternalError(f"the supervisor of {self._root} runs, but does not answer")
+                failure = f"it does not start (status {finished.status}): {text}"
+        raise InternalError(f"the supervisor of {self._root}: {failure}")
 
     async def _learn(self, link: Link) -> None:
         """Take copies of what an earlier daemon left to the supervisor."""
@@ -197,18 +210,32 @@ class Supervisor:
         self._reconnecting = asyncio.get_running_loop().create_task(self._reconnect())
 
     async def _reconnect(self) -> None:
-        try:
-            await self._establish()
-        except LinkLost:
-            pass  # it died again: _lost has been called again
-        except Exception:
-            log.exception("no supervisor: containers run on, but none can be started")
+        """Without end: whatever keeps a supervisor from starting may pass."""
+        delay = _FIRST_DELAY
+        while True:
+            try:
+                await self._establish()
+            except LinkLost:
+                return  # it died again: _lost has been called again
+            except Exception:
+                log.exception("no supervisor: containers run on, but none can be started")
+            else:
+                return
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _LONGEST_DELAY)
 
     async def _request(self, op: str, **arguments: Any) -> Reply:
         if self._link is None:
-            await self._ready.wait()
+            await self._in_charge()
         assert self._link is not None
         return await self._link.request(op, **arguments)
+
+    async def _in_charge(self) -> None:
+        """Wait for a supervisor, with some patience."""
+        try:
+            await asyncio.wait_for(self._ready.wait(), _PATIENCE)
+        except TimeoutError:
+            raise LinkLost("no supervisor could be started: see the daemon's log") from None
 
     def entering(self, argv: Sequence[str]) -> list[str]:
         """`argv`, run where the supervisor runs runtimes: in its mount namespace if it has one."""
@@ -265,7 +292,7 @@ class Supervisor:
         """After `LinkLost` from `spawn`: nobody shall hear of that process. When a supervisor is
         in charge again -> the pidfd of the process, if it has come to life."""
         self._unwanted.add((container_id, exec_id))
-        await self._ready.wait()
+        await self._in_charge()
         return self.pidfd(container_id, exec_id)
 
     async def live(self) -> list[Supervised]:

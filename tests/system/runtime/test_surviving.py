@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from tests.system.runtime.runtime_bench import DEADLINE, Bench, ended, read_all
 
-from naru.runtime import supervisor_main
+from naru.kernel.process import Finished
+from naru.runtime import supervisor_launch, supervisor_main
 from naru.runtime.supervisor_link import LinkLost
 
 _SCRIPT = "while read line; do echo got $line; done; exit 9"
@@ -58,6 +59,21 @@ async def test_a_killed_supervisor_loses_nothing(bench: Bench) -> None:
     bench.exits.clear()
     _, again = await bench.run("c", "true")
     assert (await bench.finish("c", again)).status == 0
+
+
+async def test_starting_another_is_tried_until_it_succeeds(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launcher that is killed, too, must not leave the daemon without a supervisor for ever."""
+    launch, left = supervisor_launch.launch, itertools.count(-7)
+
+    async def unlucky(root: Path, hidden_mount: Path | None) -> Finished:
+        return Finished(137, b"") if next(left) < 0 else await launch(root, hidden_mount)
+
+    monkeypatch.setattr(supervisor_launch, "launch", unlucky)
+    await _kill_supervisor(bench)
+    _, stdio = await bench.run("c", "true")
+    assert (await bench.finish("c", stdio)).status == 0
 
 
 async def test_an_end_while_no_supervisor_lives(bench: Bench) -> None:
