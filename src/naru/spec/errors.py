@@ -11,6 +11,7 @@
     ├── Unavailable        a service that is needed does not answer
     ├── DeadlineExceeded   gave up waiting
     └── InternalError      our fault, the kernel's or the runtime's
+        └── NoSpace        the disk is full, or as full as it may become
 
 Adapters translate `OSError` and command failures with `raise ... from`. Texts equal Docker's
 where clients depend on them.
@@ -60,6 +61,10 @@ class DeadlineExceeded(NaruError):
 
 
 class InternalError(NaruError):
+    pass
+
+
+class NoSpace(InternalError):
     pass
 
 

@@ -17,13 +17,14 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from naru.spec.errors import InternalError, InvalidParameter, NotFound
 from naru.spec.oci import MAX_DOCUMENT, digest_of
 from naru.store.growing import GrowingFile, GrowingReader
+from naru.store.room import Room, is_full
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PARTIAL_LIFE = 24 * 3600.0
@@ -31,12 +32,15 @@ _PARTIAL_LIFE = 24 * 3600.0
 
 
 class BlobStore:
-    def __init__(self, root: Path, *, fsync: bool = True) -> None:
+    def __init__(self, root: Path, *, fsync: bool = True, room: Room | None = None) -> None:
         self._root = root
         self._fsync = fsync
+        self._room = room
         self._named = root / "sha256"
         self._partial = root / "partial"
         self._leases: collections.Counter[str] = collections.Counter()
+        self._growing: collections.Counter[str] = collections.Counter()
+        """How many are at work on each half-made blob, by its name."""
         self._lock = threading.Lock()
         self._named.mkdir(parents=True, exist_ok=True)
         self._partial.mkdir(exist_ok=True)
@@ -128,12 +132,28 @@ class BlobStore:
                     os.unlink(entry.path)
         return freed
 
+    def leftovers(self) -> list[str]:
+        """Names of half-made blobs that nobody is making; not those that can still be resumed."""
+        oldest = time.time() - _PARTIAL_LIFE
+        found = []
+        for entry in os.scandir(self._partial):
+            with contextlib.suppress(FileNotFoundError):
+                if entry.name.startswith("ingest-") or entry.stat().st_mtime < oldest:
+                    found.append(entry.name)
+        with self._lock:
+            # Asked last: what is made meanwhile is known by now.
+            return [name for name in found if not self._growing[name]]
+
+    def discard(self, leftover: str) -> None:
+        """Remove one, unless somebody has taken it up since."""
+        with self._lock:
+            if not self._growing[leftover]:
+                (self._partial / leftover).unlink(missing_ok=True)
+
     def clean(self) -> None:
         """At start: remove what a crash left half made, but downloads that can be resumed."""
-        oldest = time.time() - _PARTIAL_LIFE
-        for entry in os.scandir(self._partial):
-            if entry.name.startswith("ingest-") or entry.stat().st_mtime < oldest:
-                os.unlink(entry.path)
+        for leftover in self.leftovers():
+            self.discard(leftover)
 
     def disk_usage(self) -> int:
         """Bytes on disk, half-made blobs included, as `du` counts them."""
@@ -147,6 +167,18 @@ class BlobStore:
         """Whether a blob's bytes still are what its name says."""
         with self.path(digest).open("rb") as file:
             return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest() == digest
+
+    def _begin(self, path: Path) -> None:
+        with self._lock:
+            self._growing[path.name] += 1
+
+    def _end(self, path: Path) -> None:
+        with self._lock:
+            self._growing[path.name] -= 1
+            self._growing = +self._growing
+
+    def _meter(self) -> Callable[[int], object]:
+        return self._room.meter("storing a blob") if self._room else lambda size: None
 
     def _publish(self, partial: Path, fd: int, digest: str) -> None:
         if self._fsync:
@@ -179,14 +211,21 @@ class Ingest:
     def __init__(self, store: BlobStore, path: Path) -> None:
         self._store = store
         self._path = path
-        self._file = path.open("xb", buffering=0)
+        self._meter = store._meter()
+        store._begin(path)
+        try:
+            self._file = path.open("xb", buffering=0)
+        except BaseException:
+            store._end(path)
+            raise
         self._hash = hashlib.sha256()
         self.size = 0
 
     def write(self, data: bytes | memoryview) -> int:
         view = memoryview(data)
-        self._hash.update(view)
         size = len(view)
+        self._meter(size)
+        self._hash.update(view)
         while view:
             view = view[self._file.write(view) :]
         self.size += size
@@ -211,6 +250,7 @@ class Ingest:
     def __exit__(self, *_: object) -> None:
         self._file.close()
         self._path.unlink(missing_ok=True)
+        self._store._end(self._path)
 
 
 class Download:
@@ -224,7 +264,13 @@ class Download:
         self._path = path
         self._digest = digest
         self._hash = hashlib.sha256()
-        self._file = path.open("a+b", buffering=0)
+        self._meter = store._meter()
+        store._begin(path)
+        try:
+            self._file = path.open("a+b", buffering=0)
+        except BaseException:
+            store._end(path)
+            raise
         self._lock = threading.Lock()  # a cancelled writer's thread may still be at it
         self.size = size
         self.offset = 0
@@ -249,6 +295,7 @@ class Download:
         with self._lock:
             if self.offset + len(view) > self.size:
                 raise InternalError(f"{self._digest}: more than the {self.size} bytes announced")
+            self._meter(len(view))
             self._hash.update(view)
             while view:
                 written = self._file.write(view)
@@ -276,10 +323,16 @@ class Download:
         self._store._publish(self._path, self._file.fileno(), self._digest)
 
     def fail(self, error: BaseException) -> None:
-        """Give up: readers get an error, the bytes stay for the next attempt."""
+        """Give up: readers get an error, the bytes stay for the next attempt.
+
+        Not where it was for want of space: they would keep the disk full.
+        """
         self._growing.fail(error)
+        if is_full(error):
+            self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
         self._growing.fail(InternalError("the download was abandoned"))
         with self._lock:
             self._file.close()
+        self._store._end(self._path)

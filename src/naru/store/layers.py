@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from naru.kernel import mounts
-from naru.spec.errors import InternalError, NotFound
+from naru.spec.errors import InternalError, NoSpace, NotFound
 from naru.store.driver import Change, KeepsMounts, MountsSlowly, StorageDriver, Usage
 from naru.store.records import Records
+from naru.store.room import Room, is_full
 from naru.store.shared_layers import SharedLayers, mount_all, unmount_all
 
 _log = logging.getLogger(__name__)
@@ -25,12 +26,19 @@ class LayerStore(SharedLayers):
     """All layers of a daemon: the shared ones, and each container's own."""
 
     def __init__(
-        self, *, root: Path, records: Records, driver: StorageDriver, run_root: Path
+        self,
+        *,
+        root: Path,
+        records: Records,
+        driver: StorageDriver,
+        run_root: Path,
+        room: Room | None = None,
     ) -> None:
         """`root` is the data root: layers are below `root/<driver>`; `run_root` is for views."""
-        super().__init__(root=root, records=records, driver=driver)
+        super().__init__(root=root, records=records, driver=driver, room=room)
         self._views = run_root / "views"
         self._locks: dict[str, _Lock] = {}
+        self._mounted: set[str] = set()  # containers whose tree this daemon has mounted
 
     # -- writable layers ------------------------------------------------------------------------
 
@@ -38,6 +46,7 @@ class LayerStore(SharedLayers):
         self, container_id: str, chain_id: str, *, size: int | None = None
     ) -> None:
         """`chain_id` "" is for a container without an image's layers; `size` a limit in bytes."""
+        self.check_room("making a container's layer")
         base = await self.base_of(chain_id)
 
         def create() -> None:
@@ -47,6 +56,8 @@ class LayerStore(SharedLayers):
                 self.driver.remove(container_id)
                 if isinstance(error, FileNotFoundError):
                     raise NotFound(f"layer {chain_id} does not exist") from error
+                if is_full(error) and isinstance(error, OSError):
+                    raise NoSpace(f"no space left on device: {error}") from error
                 if isinstance(error, OSError):
                     raise InternalError(f"cannot make the container's layer: {error}") from error
                 raise
@@ -60,6 +71,7 @@ class LayerStore(SharedLayers):
         """
         target = self.target(container_id)
         async with self._lock(container_id):
+            self._mounted.add(container_id)
             if mounts.is_mounted(target):
                 return target
             try:
@@ -93,12 +105,14 @@ class LayerStore(SharedLayers):
         async with self._lock(container_id):
             if mounts.is_mounted(target):
                 await self._run(self._quick, unmount_all, target)
+            self._mounted.discard(container_id)
 
     async def remove_writable(self, container_id: str) -> None:
         """Unmount and delete; a layer that is gone already is no error."""
         target = self.target(container_id)
         async with self._lock(container_id):
             await self._run(self._quick, unmount_all, target)
+            self._mounted.discard(container_id)
             await self._run(self._bulk, self.driver.remove, container_id)
 
     async def view(self, chain: str) -> Path:
@@ -142,9 +156,42 @@ class LayerStore(SharedLayers):
 
     async def recover(self) -> list[str]:
         """Remove what is on disk without a record, and mounts nobody needs -> what was removed."""
+        await self._run(self._bulk, self._end_views)
+        return await self.remove_orphans(await self.orphans())
+
+    async def orphans(self, busy: Callable[[], Collection[str]] = frozenset) -> list[str]:
+        """Layers on disk without a record, which nobody is making or removing.
+
+        `busy` gives the containers whose layers are being made or removed. What is on disk is
+        listed before anyone is asked, so that what is made meanwhile is known by then; and once
+        more after it, because what is removed meanwhile is gone.
+        """
+        found = await self._run(self._bulk, lambda: set(self.driver.layers()))
         known = {record.storage_id for record in self._records.layers.values()}
         known.update(record.id for record in self._records.containers.values())
-        return await self._run(self._bulk, self._recover, known)
+        unknown = found - known - self._unrecorded - set(busy())
+        if unknown:
+            unknown &= await self._run(self._bulk, lambda: set(self.driver.layers()))
+        return sorted(unknown)
+
+    async def remove_orphans(self, orphans: Collection[str]) -> list[str]:
+        """-> those that are gone; the log says why the others are not."""
+        return await self._run(self._bulk, self._remove_orphans, orphans)
+
+    async def missing(self) -> list[str]:
+        """Storage ids that a record names, and containers, which the driver does not have."""
+        found = await self._run(self._bulk, lambda: set(self.driver.layers()))
+        named = self._named()
+        if gone := named - found:
+            # Recorded since the listing? What is there now has been there all the time.
+            gone &= self._named() - await self._run(self._bulk, lambda: set(self.driver.layers()))
+        return sorted(gone)
+
+    async def stale_mounts(self, needed: Callable[[], Collection[str]]) -> list[str]:
+        """Containers whose tree a former daemon has mounted, but for those that are `needed`."""
+        found = await self._run(self._quick, mounts.mounts_below, self._root)
+        ids = {path.parent.name for path in found if path.name == "merged"}
+        return sorted(ids - self._mounted - self._unrecorded - set(self._locks) - set(needed()))
 
     async def close(self) -> None:
         """Wait for the work under way. Containers' mounts stay: they may run in them."""
@@ -158,13 +205,18 @@ class LayerStore(SharedLayers):
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _recover(self, known: Collection[str]) -> list[str]:
-        removed = []
+    def _named(self) -> set[str]:
+        here = self.driver.name
+        named = {r.storage_id for r in self._records.layers.values() if r.driver == here}
+        return named | {c.id for c in self._records.containers.values() if c.driver == here}
+
+    def _end_views(self) -> None:
         for target in mounts.mounts_below(self._views) if self._views.exists() else []:
             mounts.unmount(target)
-        for layer in sorted(set(self.driver.layers())):
-            if layer in known:
-                continue
+
+    def _remove_orphans(self, orphans: Collection[str]) -> list[str]:
+        removed = []
+        for layer in orphans:
             try:
                 unmount_all(self.target(layer))
                 self.driver.remove(layer)

@@ -70,6 +70,16 @@ def open_file(path: Path) -> sqlite3.Connection:
     return database
 
 
+def sync_log(path: Path) -> None:
+    """Bring the log's commits to the disk. What left the log is in the file, synced by SQLite."""
+    with contextlib.suppress(FileNotFoundError):
+        fd = os.open(path.with_name(path.name + "-wal"), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+
+
 class Checkpointer:
     """Moves what is committed from the log into the file, in a thread of its own.
 

@@ -27,7 +27,7 @@ from naru.spec.layers import LayerRecord
 from naru.spec.networks import NetworkRecord
 from naru.spec.storage import CarriedRecord, MigrationRecord
 from naru.spec.volumes import VolumeRecord
-from naru.store.recordfile import Checkpointer, connect, open_file
+from naru.store.recordfile import Checkpointer, connect, open_file, sync_log
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -191,6 +191,10 @@ class Records:
         token = object()
         self._subscribers[token] = callback
         return lambda: self._subscribers.pop(token, None) and None
+
+    async def flush(self) -> None:
+        """Wait until all that was committed is on the disk: it survives a power cut, too."""
+        await asyncio.to_thread(sync_log, self._path)
 
     async def close(self) -> None:
         """Finish what is queued, then close the file."""

@@ -6,22 +6,26 @@ A layer exists when its record does: what is on disk without one is half made, o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from naru.kernel import mounts
+from naru.kernel.filesystems import sync_filesystem
 from naru.kernel.mounts import Mount
 from naru.spec.errors import InternalError, NaruError, NotFound
 from naru.spec.layers import LayerRecord, chain_id
 from naru.store.driver import StorageDriver
 from naru.store.initlayer import make_mount_points
 from naru.store.records import Records, delete, put
+from naru.store.room import Room
+from naru.store.rounds import Rounds
 from naru.store.unpack import unpack
 
 T = TypeVar("T")
@@ -31,11 +35,17 @@ _INIT = "init:"
 
 
 class SharedLayers:
-    def __init__(self, *, root: Path, records: Records, driver: StorageDriver) -> None:
+    def __init__(
+        self, *, root: Path, records: Records, driver: StorageDriver, room: Room | None = None
+    ) -> None:
         """`root` is the data root: layers are below `root/<driver>`."""
         self.driver = driver
         self._root = root / driver.name
         self._records = records
+        self._room = room
+        self._syncing = Rounds(self._sync)
+        self._unrecorded: set[str] = set()
+        """Storage ids on disk whose record is not there yet, or gone before them."""
         self._making: dict[str, asyncio.Task[LayerRecord]] = {}
         self._held: dict[str, int] = {}
         self._sweeping = asyncio.Lock()
@@ -82,10 +92,23 @@ class SharedLayers:
             unused = [r for r in self._records.layers.values() if r.chain_id not in needed]
             if not unused:
                 return []
+            doomed = {record.storage_id for record in unused}
+            self._unrecorded |= doomed
             # The records go first: a directory without one is rubbish that `recover` knows.
-            await self._records.commit(*(delete(self._records.layers, r.chain_id) for r in unused))
-        for record in unused:
-            await self._run(self._bulk, self.driver.remove, record.storage_id)
+            try:
+                await self._records.commit(
+                    *(delete(self._records.layers, r.chain_id) for r in unused)
+                )
+            except BaseException:
+                self._unrecorded -= doomed
+                raise
+        try:
+            # And for good: after a power cut no record may come back for what is gone by then.
+            await self._records.flush()
+            for record in unused:
+                await self._run(self._bulk, self.driver.remove, record.storage_id)
+        finally:
+            self._unrecorded -= doomed
         return unused
 
     async def diff_layer(self, chain: str, out: BinaryIO) -> None:
@@ -133,6 +156,7 @@ class SharedLayers:
 
     async def _make_init(self, key: str, parent: str | None) -> LayerRecord:
         below = self.storage_id(parent) if parent else None
+        self.check_room("making a container's layer")
         storage_id = secrets.token_hex(32)
 
         def make() -> None:
@@ -144,14 +168,16 @@ class SharedLayers:
                     make_mount_points(target)
                 finally:
                     unmount_all(target)
+                _sync_directory(self._root / storage_id)
             except OSError as error:
                 self.driver.remove(storage_id)
                 raise InternalError(
                     f"failed to make the init layer of {parent}: {error}"
                 ) from error
 
-        await self._run(self._bulk, make)
-        return await self._record(key, "", parent, storage_id, 0)
+        with self._unrecorded_yet(storage_id):
+            await self._run(self._bulk, make)
+            return await self._record(key, "", parent, storage_id, 0)
 
     async def _record(
         self, key: str, diff_id: str, parent: str | None, storage_id: str, size: int
@@ -179,16 +205,45 @@ class SharedLayers:
         # Not the chain id: the same layer's last life may still be being removed.
         storage_id = secrets.token_hex(32)
         stop = threading.Event()
-        work = asyncio.ensure_future(
-            self._run(self._bulk, unpack, self.driver, storage_id, below, diff_id, tar, stop)
-        )
+        with self._unrecorded_yet(storage_id):
+            work = asyncio.ensure_future(
+                self._run(
+                    self._bulk,
+                    unpack, self.driver, storage_id, below, diff_id, tar, stop, self._room,
+                )
+            )  # fmt: skip
+            try:
+                size = await asyncio.shield(work)
+            except asyncio.CancelledError:
+                stop.set()
+                await asyncio.wait([work])
+                raise
+            try:
+                # Once for the whole layer: a call for each of its files would take minutes.
+                await self._syncing.round()
+            except BaseException:
+                await self._run(self._bulk, self.driver.remove, storage_id)
+                raise
+            return await self._record(chain, diff_id, parent, storage_id, size)
+
+    def check_room(self, what: str) -> None:
+        """`NoSpace` where the disk is as full as it may become."""
+        if self._room is not None:
+            self._room.check(what)
+
+    @contextlib.contextmanager
+    def _unrecorded_yet(self, storage_id: str) -> Iterator[None]:
+        self._unrecorded.add(storage_id)
         try:
-            size = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.wait([work])
-            raise
-        return await self._record(chain, diff_id, parent, storage_id, size)
+            yield
+        finally:
+            self._unrecorded.discard(storage_id)
+
+    async def _sync(self) -> None:
+        try:
+            await self._run(self._bulk, sync_filesystem, self._root)
+        except OSError as error:
+            raise InternalError(f"failed to register layer: {error}") from error
 
     def _needed(self) -> set[str]:
         records = self._records
@@ -208,6 +263,16 @@ class SharedLayers:
     async def _run(self, pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(pool, work, *args)
+
+
+def _sync_directory(home: Path) -> None:
+    """Make what was made in and below a directory durable: its journal's entry is the last."""
+    if home.exists():
+        fd = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def mount_all(plan: Sequence[Mount]) -> None:

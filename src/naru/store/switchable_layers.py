@@ -20,9 +20,17 @@ from naru.store.layers import LayerStore
 from naru.store.records import Records
 
 
+from naru.store.room import Room
+from naru.store.shared_layers import mount_all, unmount_all
 class SwitchableLayers(LayerStore):
     def __init__(
-        self, *, root: Path, records: Records, driver: StorageDriver, run_root: Path
+        self,
+        *,
+        root: Path,
+        records: Records,
+        driver: StorageDriver,
+        run_root: Path,
+        room: Room | None = None,
     ) -> None:
         super().__init__(root=root, records=records, driver=driver, run_root=run_root)
         self.data_root = root

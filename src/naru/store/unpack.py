@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable
 from typing import BinaryIO, cast
 
-from naru.spec.errors import InternalError, InvalidParameter
+from naru.spec.errors import InternalError, InvalidParameter, NoSpace
 from naru.store.driver import StorageDriver
 from naru.store.extract import ExtractError
+from naru.store.room import Room, is_full
 from naru.store.tarstream import TarError
 
 _PIECE = 1 << 20
@@ -22,9 +23,10 @@ def unpack(
     diff_id: str,
     tar: BinaryIO,
     stop: threading.Event,
+    room: Room | None = None,
 ) -> int:
     """Make the layer from `tar` -> bytes of its files. A failure, or `stop`, removes it again."""
-    hashed = _Hashed(tar, stop)
+    hashed = _Hashed(tar, stop, room)
     try:
         driver.create(layer, parent, writable=False)
         size = driver.apply(layer, cast(BinaryIO, hashed))
@@ -37,6 +39,8 @@ def unpack(
         driver.remove(layer)
         if isinstance(error, TarError | ExtractError):
             raise InvalidParameter(f"failed to register layer: {error}") from error
+        if is_full(error) and isinstance(error, OSError):
+            raise NoSpace(f"failed to register layer: no space left on device: {error}") from error
         if isinstance(error, OSError):
             raise InternalError(f"failed to register layer: {error}") from error
         raise
@@ -46,15 +50,18 @@ def unpack(
 class _Hashed:
     """A reader that hashes what passes, and ends in the middle when told to stop."""
 
-    def __init__(self, source: BinaryIO, stop: threading.Event) -> None:
+    def __init__(self, source: BinaryIO, stop: threading.Event, room: Room | None) -> None:
         self._read: Callable[[int], bytes] = getattr(source, "read1", None) or source.read
         self._hash = hashlib.sha256()
         self._stop = stop
+        # What is read is about to be written.
+        self._meter = room.meter("unpacking a layer") if room else lambda size: None
 
     def read(self, size: int = -1) -> bytes:
         if self._stop.is_set():
             raise InternalError("the registration was cancelled")
         piece = self._read(size if size > 0 else _PIECE)
+        self._meter(len(piece))
         self._hash.update(piece)
         return piece
 

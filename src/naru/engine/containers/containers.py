@@ -22,6 +22,7 @@ class Containers:
         self._records = records
         self._lives = lives
         self._reserved: dict[str, str] = {}  # name -> id, for creates and renames under way
+        self._leaving: set[str] = set()  # ids of removed ones that still have something on disk
 
     def find(self, ref: str) -> ContainerRecord:
         """The container of a full id, a name (with or without "/") or an unambiguous id prefix."""
@@ -93,6 +94,19 @@ class Containers:
             yield
         finally:
             self._reserved.pop(name, None)
+
+    @contextmanager
+    def leaving(self, container_id: str) -> Iterator[None]:
+        """What a container without a record has on disk is being removed: it is no leftover."""
+        self._leaving.add(container_id)
+        try:
+            yield
+        finally:
+            self._leaving.discard(container_id)
+
+    def unrecorded(self) -> set[str]:
+        """Ids of containers that are being made or removed: on disk, and in no record."""
+        return {*self._reserved.values(), *self._leaving}
 
     def name_is_free(self, name: str) -> bool:
         return name not in self._reserved and self.named(name) is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from naru.engine.containers import doomed_volumes, signals, transitions
 from naru.engine.containers.collaborators import Followers, Layers, Logs, Runtimes, Volumes
@@ -89,24 +90,35 @@ class Remove:
             # Also when none go: the create has left a note of them.
             directory = self._paths.directory(record.id)
             await asyncio.to_thread(doomed_volumes.note, directory, doomed)
+        with ExitStack() as begun:
+            begun.enter_context(self._containers.leaving(record.id))
+            await self._delete(record, live, doomed)
+            self._tasks.spawn(
+                self._discard(record.id, live.teardown, begun.pop_all()),
+                name=f"removal of {record.id[:12]}",
+            )
+
+    async def _delete(self, record: ContainerRecord, live: Live, doomed: Sequence[str]) -> None:
         await self._containers.delete(record, occurrence(record, "destroy"))
         live.attach_point.close()
         for follower in self._followers:
             follower.removed(record.id)
         await self._remove_volumes(doomed)
         live.announce_removal(Ended(record.state.exit_code))
-        self._tasks.spawn(
-            self._discard(record.id, live.teardown), name=f"removal of {record.id[:12]}"
-        )
 
     async def recover(self, container_id: str) -> None:
         """Finish a removal, or undo a create, that left a directory without a record."""
+        with ExitStack() as begun:
+            begun.enter_context(self._containers.leaving(container_id))
+            await self._recover(container_id)
+            await self._discard(container_id, None, begun.pop_all())
+
+    async def _recover(self, container_id: str) -> None:
         directory = self._paths.directory(container_id)
         doomed = await asyncio.to_thread(doomed_volumes.noted, directory)
         for runtime in self._runtimes.values():
             await runtime.delete(container_id)
         await self._remove_volumes(doomed)
-        await self._discard(container_id, None)
 
     async def _kill(self, record: ContainerRecord, live: Live) -> None:
         exited = live.next_exit()
@@ -155,10 +167,13 @@ class Remove:
             except NaruError as error:
                 log.warning("anonymous volume %s stays: %s", name, error)
 
-    async def _discard(self, container_id: str, teardown: asyncio.Task[None] | None) -> None:
-        if teardown is not None:
-            await asyncio.wait({teardown})
-        await self._layers.remove_writable(container_id)
-        await self._logs.remove(container_id)
-        await asyncio.to_thread(remove_tree, self._paths.bundle(container_id))
-        await asyncio.to_thread(remove_tree, self._paths.directory(container_id))
+    async def _discard(
+        self, container_id: str, teardown: asyncio.Task[None] | None, begun: ExitStack
+    ) -> None:
+        with begun:
+            if teardown is not None:
+                await asyncio.wait({teardown})
+            await self._layers.remove_writable(container_id)
+            await self._logs.remove(container_id)
+            await asyncio.to_thread(remove_tree, self._paths.bundle(container_id))
+            await asyncio.to_thread(remove_tree, self._paths.directory(container_id))
