@@ -187,6 +187,13 @@ def remains(daemon: Daemon) -> list[str]:
     return left
 
 
+def crashes(daemon: Daemon) -> list[str]:
+    """Errors that nobody has foreseen, from the logs of the daemon and the supervisor."""
+    logs = [daemon.log, daemon.exec_root / "supervisor.log"]
+    lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+    return [line.replace("\\n", "\n") for line in lines if "Traceback" in line]
+
+
 def _published(daemon: Daemon) -> list[str]:
     ruleset = json.loads(daemon.netns.run("nft", "-j", "list", "ruleset").stdout or "{}")
     maps = [each["map"] for each in ruleset.get("nftables", ()) if "map" in each]

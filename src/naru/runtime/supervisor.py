@@ -337,13 +337,10 @@ class Supervisor:
             del self._kept[key]
             kept.close()
         self._told.discard((key, ended.pid))
-        await self._request(
-            "acknowledge", container=ended.container_id, exec=ended.exec_id, pid=ended.pid
-        )
-
-    async def _forget(self, ended: Exit) -> None:
-        with suppress(LinkLost):
-            await self.acknowledge(ended)
+        with suppress(LinkLost):  # the next supervisor finds the exit's file, and it is told again
+            await self._request(
+                "acknowledge", container=ended.container_id, exec=ended.exec_id, pid=ended.pid
+            )
 
     # -- exits ------------------------------------------------------------------------------
 
@@ -366,7 +363,7 @@ class Supervisor:
             kept.exited = True
             kept.close("stdin", "pidfd")
         if key in self._unwanted:
-            self._forgetting = asyncio.get_running_loop().create_task(self._forget(ended))
+            self._forgetting = asyncio.get_running_loop().create_task(self.acknowledge(ended))
             return
         if (key, ended.pid) in self._told:
             return

@@ -286,7 +286,10 @@ class Execs:
         """Blocking: reads the container's own /etc/passwd and /etc/group."""
         host = record.host_config
         # By the process's root, not the layer's: mounts may lie over the files.
-        accounts = users.read_accounts(Path(f"/proc/{record.state.pid}/root"))
+        try:
+            accounts = users.read_accounts(Path(f"/proc/{record.state.pid}/root"))
+        except FileNotFoundError as error:  # it has just ended
+            raise Conflict(transitions.not_running(record)) from error
         user = users.resolve(config.user or record.config.user, host.group_add, accounts)
         options = security.parse(host.security_opt, no_new_privileges=self._no_new_privileges)
         privileged = config.privileged or host.privileged

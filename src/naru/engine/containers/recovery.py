@@ -10,7 +10,7 @@ import asyncio
 import functools
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -79,20 +79,23 @@ class Recovery:
         self._followers = followers
 
     async def __call__(self) -> None:
-        await self._adopt()
+        # Looked at once: what ends from now on is heard of in the ordinary way, however late.
+        processes = {
+            each.container_id: each.pid for each in await self._live() if each.exec_id is None
+        }
+        await self._adopt(processes)
         # Before anything ends: then a directory without a record may be a removal under way.
         await self._clear_leftovers()
         await self._exits.begin()
-        await self._finish()
+        await self._finish(processes)
 
-    async def _adopt(self) -> None:
+    async def _adopt(self, processes: Mapping[str, int]) -> None:
         """Take up the stdio of every recorded process that the supervisor still knows.
 
         Also of those that have ended: their output must be in the log before their end is recorded.
         """
-        alive = {each.container_id for each in await self._live() if each.exec_id is None}
         for record in self._containers.all():
-            if record.running and await self._take_up(record) and record.id in alive:
+            if record.running and await self._take_up(record) and record.id in processes:
                 for follower in self._followers:
                     follower.started(record)
 
@@ -117,11 +120,8 @@ class Recovery:
         )
         return True
 
-    async def _finish(self) -> None:
+    async def _finish(self, processes: Mapping[str, int]) -> None:
         """Starts that were not recorded, ends that nobody saw; then the restart policies."""
-        processes = {
-            each.container_id: each.pid for each in await self._live() if each.exec_id is None
-        }
         records = self._containers.all()
         await self._kill_unrecorded(processes, records)
         for record in records:
@@ -132,7 +132,7 @@ class Recovery:
             await self._settle(record)
 
     async def _kill_unrecorded(
-        self, processes: dict[str, int], records: Sequence[ContainerRecord]
+        self, processes: Mapping[str, int], records: Sequence[ContainerRecord]
     ) -> None:
         """A process that was started just before the daemon died, its start not recorded."""
         running = {record.id for record in records if record.running}

@@ -306,6 +306,24 @@ async def test_a_supervisor_that_dies_during_a_restart_does_not_end_the_restarts
     assert world.now(record).restart_count == 1
 
 
+async def test_an_end_during_the_recovery_is_no_lost_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await world.create()
+    await world.lifecycle.start(record.id)
+    world.boot()
+    begin = world.exits.begin
+
+    async def begin_late() -> None:
+        await begin()
+        world.runtime.die(record.id, 4)
+
+    monkeypatch.setattr(world.exits, "begin", begin_late)
+    await world.recovery()
+    await world.until(lambda: not world.now(record).running)
+    assert world.now(record).state.exit_code == 4
+
+
 async def test_a_new_daemon_clears_up_before_it_restarts(world: World) -> None:
     record = await world.create(restart_policy=RestartPolicy("always"))
     await world.lifecycle.start(record.id)
