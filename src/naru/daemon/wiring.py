@@ -79,6 +79,7 @@ from naru.engine.images.removal import Removal
 from naru.engine.images.save import Saver
 from naru.engine.networking.settings import NetworkSettings
 from naru.engine.networks import Networks
+from naru.engine.storage.inspect import InspectLayers
 from naru.engine.storage.migrate import Migration
 from naru.engine.system import Installation, System
 from naru.engine.tasks import Tasks
@@ -371,7 +372,10 @@ class App:
             named=self._config.storage_driver,
             options=self._config.storage_opts,
         )
-        StorageRoutes(migration=self._migration).register(self.router)
+        StorageRoutes(
+            migration=self._migration,
+            inspect=InspectLayers(containers=containers, library=self._library, layers=layers),
+        ).register(self.router)
         ContainerRoutes(
             lifecycle=lifecycle,
             views=views,

@@ -7,8 +7,10 @@ wait, and go on with the driver that is in use then: nobody sees a switch but as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,10 +20,10 @@ from naru.store.driver import Change, StorageDriver, Usage
 from naru.store.gate import Gate
 from naru.store.layers import LayerStore
 from naru.store.records import Records
-
-
 from naru.store.room import Room
 from naru.store.shared_layers import mount_all, unmount_all
+
+
 class SwitchableLayers(LayerStore):
     def __init__(
         self,
@@ -32,7 +34,7 @@ class SwitchableLayers(LayerStore):
         run_root: Path,
         room: Room | None = None,
     ) -> None:
-        super().__init__(root=root, records=records, driver=driver, run_root=run_root)
+        super().__init__(root=root, records=records, driver=driver, run_root=run_root, room=room)
         self.data_root = root
         self.scratch = run_root / "migration"
         """Where a migration mounts the two trees that it works on."""
@@ -44,6 +46,30 @@ class SwitchableLayers(LayerStore):
         """Nothing of the layers is used or changed by others; `TimeoutError` if it does not end."""
         async with self._gate.closed(seconds=seconds):
             yield
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[StorageDriver]:
+        """The driver, which stays the one in use until the end of the block."""
+        async with self._gate.passing():
+            yield self.driver
+
+    @contextmanager
+    def peek(self, layer: str) -> Iterator[Path]:
+        """Blocks. A layer's tree, to read, by the driver's name for it: for a few moments.
+
+        Where its container has it mounted, that mount; what a crash leaves goes at the next start.
+        """
+        target = self.target(layer)
+        if mounts.is_mounted(target):
+            yield target
+            return
+        self._views.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with ExitStack() as undo:
+            view = Path(tempfile.mkdtemp(prefix="peek-", dir=self._views))
+            undo.callback(os.rmdir, view)
+            undo.callback(unmount_all, view)
+            mount_all(self.driver.mounts(layer, view, read_only=True))
+            yield view
 
     async def await_unmounted(self, container_ids: Sequence[str], *, seconds: float) -> list[str]:
         """Wait until no tree of these is mounted -> those that are, after `seconds`."""

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+
+import msgspec
 from msgspec import field
 
 from naru.api.messages import Request, Response, Router, Stream
 from naru.api.routes.image_transfers import encode_messages
+from naru.engine.storage.inspect import InspectLayers
 from naru.engine.storage.migrate import Migration, Wanted
+from naru.engine.storage.picture import picture
+from naru.engine.storage.text import draw as draw_stack
+from naru.engine.storage.text import draw_traces
 from naru.spec.api import Api
 from naru.spec.errors import InvalidParameter
+
+_WIDTH = 100  # columns of a text that is not for a terminal
 
 
 class _Migrate(Api, frozen=True):
@@ -18,13 +28,15 @@ class _Migrate(Api, frozen=True):
 
 
 class StorageRoutes:
-    def __init__(self, *, migration: Migration) -> None:
+    def __init__(self, *, migration: Migration, inspect: InspectLayers) -> None:
         self._migration = migration
+        self._inspect = inspect
 
     def register(self, router: Router) -> None:
         router.add("POST", "/naru/storage/migrate", self.migrate)
         router.add("GET", "/naru/storage/migrate", self.pending)
         router.add("DELETE", "/naru/storage/migrate", self.abandon)
+        router.add("GET", "/naru/storage/inspect/{ref:.*}", self.inspect)
 
     async def migrate(self, request: Request) -> Stream:
         wanted = await request.json(_Migrate)
@@ -50,3 +62,23 @@ class StorageRoutes:
     async def abandon(self, request: Request) -> Response:
         await self._migration.abandon()
         return Response(status=204)
+
+    async def inspect(self, request: Request) -> Response:
+        """`format`: json, text or svg; `path`: say where these come from."""
+        form = request.query.text("format", "json")
+        if form not in ("json", "text", "svg"):
+            raise InvalidParameter(f"format: expected json, text or svg, got {form!r}")
+        paths = request.query.texts("path")
+        width = request.query.integer("width") or _WIDTH
+        found = await self._inspect(request.params["ref"], paths)
+        # Drawing layers of a hundred thousand files takes its time.
+        if form == "svg":
+            drawn = await asyncio.to_thread(picture, found.stack)
+            return Response(drawn.encode(), content_type="image/svg+xml")
+        if form == "text":
+            draw = functools.partial(draw_traces, found.stack, found.paths)
+            drawn = await asyncio.to_thread(
+                draw if paths else functools.partial(draw_stack, found.stack, width)
+            )
+            return Response(drawn.encode(), content_type="text/plain; charset=utf-8")
+        return Response(await asyncio.to_thread(msgspec.json.encode, found))
