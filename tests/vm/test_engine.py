@@ -148,3 +148,26 @@ def test_aufs_is_refused_by_what_is_missing() -> None:
     finally:
         daemon.process = None
         daemon.stop()
+
+
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+def test_systemd_keeps_the_groups(runtime: str) -> None:
+    daemon = Daemon(
+        options=("--exec-opt", "native.cgroupdriver=systemd", "--default-runtime", runtime)
+    )
+    try:
+        daemon.start()
+        daemon.make_busybox()
+        info = json.loads(daemon.docker("info", "--format", "{{json .}}").stdout)
+        assert info["CgroupDriver"] == "systemd"
+        daemon.docker("run", "-d", "--name", "one", "--memory", "64m", "busybox", "sleep", "600")
+        pid = int(daemon.docker("inspect", "-f", "{{.State.Pid}}", "one").stdout)
+        group = Path(f"/proc/{pid}/cgroup").read_text().strip().removeprefix("0::/")
+        assert ".scope" in group
+        limit = (Path("/sys/fs/cgroup") / group / "memory.max").read_text()
+        assert limit == f"{64 << 20}\n"
+        assert daemon.docker("exec", "one", "echo", "in").stdout == "in\n"
+        daemon.docker("rm", "-f", "one")
+        assert until(lambda: not (Path("/sys/fs/cgroup") / group).exists())
+    finally:
+        daemon.stop()

@@ -144,11 +144,8 @@ def opened(name: str) -> Device:
 
 def remove(name: str) -> None:
     """Let the device go with its last user, which may be now; one that is gone is no error."""
-    try:
+    with _unless_gone():
         _call(_DEV_REMOVE, name, flags=_DEFERRED, event=_NO_PROBES)
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
 
 
 def status(name: str) -> list[Target]:
@@ -176,11 +173,14 @@ def resume(name: str) -> None:
 
 @contextlib.contextmanager
 def suspended(name: str) -> Iterator[None]:
-    suspend(name)
+    """For the time of the block. The device may go before or in it, with its last user."""
+    with _unless_gone():
+        suspend(name)
     try:
         yield
     finally:
-        resume(name)
+        with _unless_gone():
+            resume(name)
 
 
 def pack_table(table: Sequence[Target]) -> bytes:
@@ -205,6 +205,15 @@ def unpack_table(body: bytes, count: int) -> list[Target]:
         found.append(Target(start, length, kind.rstrip(b"\0").decode(), text.decode()))
         offset = after
     return found
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
 
 
 def _made(name: str, table: Sequence[Target]) -> Device:
