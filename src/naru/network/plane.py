@@ -284,6 +284,8 @@ class Plane:
         return sandbox
 
     def _adopt(self, live: set[str]) -> list[Sandbox]:
+        for half_written in self._root.glob(".*.json"):
+            half_written.unlink(missing_ok=True)
         adopted = []
         for container_id in self._known():
             sandbox = self._read(container_id)

@@ -44,6 +44,8 @@ class ExecStore:
     def load(self) -> None:
         """Blocking; at the daemon's start."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for half_written in self._root.glob("*.new"):
+            half_written.unlink(missing_ok=True)
         for path in self._root.glob("*.json"):
             try:
                 record = msgspec.json.decode(path.read_bytes(), type=ExecRecord)
