@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +90,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return dict(_pairs(self.exec_opts)).get("native.cgroupdriver", "")
 
 
-@dataclass(frozen=True)
-class CommandLine:
+class CommandLine(msgspec.Struct, frozen=True):
     """What was asked of the program; `action`: run, validate, version or help."""
 
     action: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+
+import msgspec
 
 PLAIN_PORT = 2375
 TLS_PORT = 2376
@@ -13,16 +14,14 @@ class EndpointError(Exception):
     """A host that cannot be understood."""
 
 
-@dataclass(frozen=True)
-class UnixEndpoint:
+class UnixEndpoint(msgspec.Struct, frozen=True):
     path: str
 
     def __str__(self) -> str:
         return f"unix://{self.path}"
 
 
-@dataclass(frozen=True)
-class TcpEndpoint:
+class TcpEndpoint(msgspec.Struct, frozen=True):
     address: str
     port: int
 
@@ -40,8 +39,7 @@ class TcpEndpoint:
             return False
 
 
-@dataclass(frozen=True)
-class InheritedEndpoint:
+class InheritedEndpoint(msgspec.Struct, frozen=True):
     """Sockets of systemd's socket activation; `number` is None for all of them."""
 
     number: int | None

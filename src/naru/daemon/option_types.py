@@ -8,8 +8,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from naru.spec.containers import Ulimit
 
@@ -21,16 +22,14 @@ _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 
-@dataclass(frozen=True)
-class AddressPool:
+class AddressPool(msgspec.Struct, frozen=True):
     """Subnets of `size` bits are cut from `base` for networks created without one."""
 
     base: str
     size: int
 
 
-@dataclass(frozen=True)
-class RuntimeChoice:
+class RuntimeChoice(msgspec.Struct, frozen=True):
     """An OCI runtime of `--add-runtime`."""
 
     name: str

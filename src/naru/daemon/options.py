@@ -9,15 +9,15 @@ refused by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import msgspec
 
 from naru.daemon import option_types as types
 from naru.daemon.option_types import OptionType
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(msgspec.Struct, frozen=True):
     """A name that the daemon goes by, with its defaults."""
 
     name: str

@@ -6,8 +6,9 @@ A supervisor is a process with a start of its own: it comes up while the engine'
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from naru.daemon.config import Config
 from naru.kernel import cgroup_hybrid, cgroups, process
@@ -17,8 +18,7 @@ from naru.runtime import supervisor_launch
 _SOCKET = "supervisor.sock"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prelude:
+class Prelude(msgspec.Struct, frozen=True, kw_only=True):
     hybrid: HybridMounts
     hierarchies: cgroups.Hierarchies
     hidden_mount: Path | None  # a cgroup mount that runtimes must not see

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -46,8 +45,7 @@ from naru.store.records import Records, delete, put
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Attachment:
+class Attachment(msgspec.Struct, frozen=True):
     """`netns` is None in the host's namespace. `ports` is `NetworkSettings.Ports`."""
 
     netns: Path | None

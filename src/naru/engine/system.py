@@ -8,10 +8,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec import field
 
 from naru import __version__
 from naru.engine import host
@@ -23,8 +25,7 @@ Document = dict[str, Any]
 INDEX_SERVER = "https://index.docker.io/v1/"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Installation:
+class Installation(msgspec.Struct, frozen=True, kw_only=True):
     """What the configuration and the wiring decided; replaced as a whole at a reload."""
 
     data_root: Path

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
+from msgspec import field
 
 from naru.kernel.cgroups import Group, Mode, flat, number
 
@@ -12,8 +14,7 @@ _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")  # ns
 _UNLIMITED = 1 << 60  # v1 shows "no limit" as the largest multiple of a page
 
 
-@dataclass(frozen=True)
-class Cpu:
+class Cpu(msgspec.Struct, frozen=True):
     """Nanoseconds and counts."""
 
     total: int = 0
@@ -25,8 +26,7 @@ class Cpu:
     throttled: int = 0
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(msgspec.Struct, frozen=True):
     """Bytes. `limit` is None without one; `maximum` and `failures` where the kernel tells."""
 
     usage: int = 0
@@ -36,8 +36,7 @@ class Memory:
     stat: dict[str, int] = field(default_factory=dict)  # memory.stat as it is
 
 
-@dataclass(frozen=True)
-class BlockIo:
+class BlockIo(msgspec.Struct, frozen=True):
     """One counter of one device; `operation` as the kernel spells it: Read (v1), read (v2)."""
 
     major: int
@@ -46,20 +45,17 @@ class BlockIo:
     value: int
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(msgspec.Struct, frozen=True):
     bytes: list[BlockIo] = field(default_factory=list)
     operations: list[BlockIo] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Pids:
+class Pids(msgspec.Struct, frozen=True):
     current: int = 0
     limit: int | None = None
 
 
-@dataclass(frozen=True)
-class Stats:
+class Stats(msgspec.Struct, frozen=True):
     cpu: Cpu
     memory: Memory
     block: Block

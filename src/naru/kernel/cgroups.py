@@ -10,9 +10,11 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+import msgspec
+from msgspec import field
 
 ROOT = Path("/sys/fs/cgroup")
 
@@ -23,8 +25,7 @@ class Mode(StrEnum):
     HYBRID = "hybrid"
 
 
-@dataclass(frozen=True)
-class Hierarchies:
+class Hierarchies(msgspec.Struct, frozen=True):
     """Where each hierarchy is mounted. `v1` is by controller, or "name=..." for a named one."""
 
     mode: Mode
@@ -105,8 +106,7 @@ def own_group(hierarchy: Path) -> Path:
     raise FileNotFoundError(errno.ENOENT, "this process is in no group of", str(hierarchy))
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """A container's group. `path` is absolute within each hierarchy: "/naru/<id>"."""
 
     hierarchies: Hierarchies

@@ -10,7 +10,6 @@ what no rule of the host accepts. A backend reports such chains, and does not ov
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import ClassVar, Literal, Protocol
 
@@ -35,8 +34,7 @@ class PortMap(msgspec.Struct, frozen=True, kw_only=True):
     container_port: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class BridgeRules:
+class BridgeRules(msgspec.Struct, frozen=True, kw_only=True):
     """What the firewall must know of a bridge network."""
 
     bridge: str

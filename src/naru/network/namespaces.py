@@ -16,9 +16,10 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from naru.kernel.syscalls import checked, libc
 from naru.network.nfnetlink import Transactions
@@ -43,8 +44,7 @@ _SYSCTLS = {
 }
 
 
-@dataclass(frozen=True)
-class Namespace:
+class Namespace(msgspec.Struct, frozen=True):
     """A network namespace and the sockets that were opened inside it."""
 
     fd: int

@@ -14,7 +14,6 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any, Protocol
@@ -81,8 +80,7 @@ class Runtime(Protocol):
     async def close_stdin(self, container_id: str, exec_id: str | None = None) -> None: ...
 
 
-@dataclass(frozen=True)
-class RuntimeState:
+class RuntimeState(msgspec.Struct, frozen=True):
     status: str  # created, running, paused, stopped
     pid: int
 

@@ -48,8 +48,7 @@ class Stdio(NamedTuple):
                 os.close(fd)
 
 
-@dataclass(frozen=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True):
     container_id: str
     exec_id: str | None  # None for the container itself
     pid: int

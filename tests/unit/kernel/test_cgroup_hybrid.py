@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from naru.kernel import cgroup_hybrid, cgroups
 from naru.kernel.cgroup_hybrid import HybridMounts

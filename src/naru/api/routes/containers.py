@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+
+import msgspec
 
 from naru.api import versions
 from naru.api.messages import Request, Response, Router, Stream
@@ -34,8 +35,7 @@ class _HostParts(Api, frozen=True):
     networking_config: NetworkingConfig = NetworkingConfig()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Views:
+class Views(msgspec.Struct, frozen=True, kw_only=True):
     """The reading side of containers: each answers one route."""
 
     listing: Listing

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import field
 
 from naru.engine.containers import ports
 from naru.engine.containers.oci_config import MASKED_PATHS, READONLY_PATHS
@@ -14,8 +14,7 @@ from naru.spec.containers import HostConfig, LogConfig, Ulimit
 SHM_SIZE = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class HostDefaults:
+class HostDefaults(msgspec.Struct, frozen=True):
     """What the daemon's configuration says for containers that do not say it themselves."""
 
     runtime: str = "crun"

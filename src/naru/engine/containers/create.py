@@ -12,9 +12,9 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import field
 
 from naru.engine.containers import merge, names, validation
 from naru.engine.containers.adapt import HostDefaults, adapted
@@ -36,8 +36,7 @@ from naru.spec.oci import Platform, host_platform
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """The body of `POST /containers/create`, and its `name` and `platform`."""
 
     config: ContainerConfig
@@ -47,8 +46,7 @@ class Request:
     platform: str = ""
 
 
-@dataclass(frozen=True)
-class Created:
+class Created(msgspec.Struct, frozen=True):
     record: ContainerRecord
     warnings: list[str]
 

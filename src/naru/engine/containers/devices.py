@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from naru.spec.containers import DeviceMapping, HostConfig
 from naru.spec.errors import InvalidParameter
@@ -15,8 +16,7 @@ from naru.spec.errors import InvalidParameter
 _NOT_SHARED = frozenset({"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"})
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(msgspec.Struct, frozen=True):
     path: str  # in the container
     kind: str  # "c" or "b"
     major: int
@@ -27,8 +27,7 @@ class Device:
     access: str = "rwm"
 
 
-@dataclass(frozen=True)
-class BlockDevice:
+class BlockDevice(msgspec.Struct, frozen=True):
     """A device of a blkio limit, with its limit."""
 
     major: int
@@ -36,8 +35,7 @@ class BlockDevice:
     value: int
 
 
-@dataclass(frozen=True)
-class HostDevices:
+class HostDevices(msgspec.Struct, frozen=True):
     """All the numbers that a container's limits and devices need from the host."""
 
     mapped: tuple[Device, ...] = ()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from naru.engine.containers.resources import Controllers, parse_set
 from naru.kernel.cgroups import Group, Hierarchies, Mode
@@ -15,8 +16,7 @@ from naru.kernel.cgroups import Group, Hierarchies, Mode
 _INITS = ("docker-init", "tini-static", "tini", "catatonit")
 
 
-@dataclass(frozen=True)
-class HostFacts:
+class HostFacts(msgspec.Struct, frozen=True):
     hierarchies: Hierarchies
     systemd_cgroup: bool = False
     cgroup_parent: str = ""  # "" is /naru, or system.slice with systemd

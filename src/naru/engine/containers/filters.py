@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import field
 
 from naru.engine.containers import ports
 from naru.engine.containers.status import health_of
@@ -45,8 +47,7 @@ Filters = Mapping[str, Sequence[str]]
 Test = Callable[[ContainerRecord], bool]
 
 
-@dataclass(frozen=True)
-class Lookups:
+class Lookups(msgspec.Struct, frozen=True):
     """What a filter's reference means: filled in by the caller, asked once per value."""
 
     container: Callable[[str], ContainerRecord]
@@ -54,8 +55,7 @@ class Lookups:
     """Ids of an image and of those made from it; empty when there is no such image."""
 
 
-@dataclass(frozen=True)
-class Compiled:
+class Compiled(msgspec.Struct, frozen=True):
     tests: list[Test] = field(default_factory=list)
     wants_stopped: bool = False
     """The filter is about containers that may not run: they are shown without `all`, too."""

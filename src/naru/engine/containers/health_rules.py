@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from naru.spec.containers import ContainerConfig, Health, HealthConfig, HealthProbe
 
@@ -20,8 +21,7 @@ _SECOND: Final = 10**9
 _DEFAULT_SHELL: Final = ("/bin/sh", "-c")
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """What to run, and how its failures count. Times are seconds."""
 
     command: Sequence[str]

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+
+import msgspec
+from msgspec import field
+from msgspec.structs import replace
 
 from naru.spec.containers import BindOptions, ContainerConfig, HostConfig, MountPoint, MountSpec
 from naru.spec.errors import InvalidParameter, Unsupported
@@ -25,8 +28,7 @@ _MODE_GROUPS: tuple[frozenset[str], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class MountRequest:
+class MountRequest(msgspec.Struct, frozen=True):
     """One mount asked for. `source` is a host path, a volume's name, or "" for a new volume."""
 
     type: str

@@ -6,9 +6,11 @@ Pure: the record says what was asked, `Setting` what was prepared for it on this
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec import field
 
 from naru.engine.containers.devices import Device, HostDevices
 from naru.engine.containers.oci_mounts import (
@@ -40,8 +42,7 @@ MASKED_PATHS = [
 READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
 
-@dataclass(frozen=True)
-class Namespaces:
+class Namespaces(msgspec.Struct, frozen=True):
     """Where to find namespaces that are not the container's own; None is "make a new one"."""
 
     network: Path | None = None
@@ -50,8 +51,7 @@ class Namespaces:
     private_cgroup: bool = False
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """All that was prepared on the host for one start of a container."""
 
     rootfs: Path

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from naru.engine.containers.mounts import MountRequest
 from naru.spec.containers import HostConfig, MountPoint
@@ -26,8 +27,7 @@ _OPPOSITES = {
 _OPPOSITES |= {value: key for key, value in _OPPOSITES.items()}
 
 
-@dataclass(frozen=True)
-class BoundMount:
+class BoundMount(msgspec.Struct, frozen=True):
     """A resolved mount with the wishes of the request that it came from."""
 
     point: MountPoint

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 
-@dataclass(frozen=True)
-class ContainerPaths:
+
+class ContainerPaths(msgspec.Struct, frozen=True):
     data_root: Path
     exec_root: Path
 

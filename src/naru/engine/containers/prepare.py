@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec import field
+from msgspec.structs import replace
 
 from naru.engine.containers import devices, rootfs, security, users
 from naru.engine.containers.collaborators import Layers, Volumes
@@ -27,8 +30,7 @@ from naru.spec.containers import ContainerRecord, HostConfig, MountPoint
 from naru.spec.errors import Conflict, InternalError, NotFound
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(msgspec.Struct, frozen=True):
     user: User
     devices: HostDevices = field(default_factory=HostDevices)
 

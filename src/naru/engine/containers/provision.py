@@ -6,8 +6,9 @@ import asyncio
 import secrets
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from naru.engine.containers import doomed_volumes, mounts
 from naru.engine.containers.collaborators import Volumes

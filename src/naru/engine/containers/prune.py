@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+
+import msgspec
 
 from naru.engine.containers import filters as container_filters
 from naru.engine.containers.collaborators import Layers
@@ -15,8 +16,7 @@ from naru.spec.errors import Conflict, NaruError
 from naru.spec.events import Event
 
 
-@dataclass(frozen=True)
-class Pruned:
+class Pruned(msgspec.Struct, frozen=True):
     ids: list[str]
     reclaimed: int  # bytes
 

@@ -6,9 +6,8 @@ dockerd's own warning, as dockerd does, so the user is told.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import msgspec
+from msgspec import field
 
 from naru.spec.containers import HostConfig
 from naru.spec.errors import InvalidParameter
@@ -19,8 +18,7 @@ _MINIMUM_SHARES, _MAXIMUM_SHARES = 2, 262144
 _DISCARDED = "Your kernel does not support {} or the cgroup is not mounted. {} discarded."
 
 
-@dataclass(frozen=True)
-class Controllers:
+class Controllers(msgspec.Struct, frozen=True):
     """What this host's cgroups can limit."""
 
     version: int = 2  # 1 is for hybrid hosts as well

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from naru.spec.errors import InvalidParameter, Unsupported
 
@@ -11,8 +12,7 @@ _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 
-@dataclass(frozen=True)
-class SecurityOptions:
+class SecurityOptions(msgspec.Struct, frozen=True):
     """`seccomp`: "" for the default profile, "unconfined", or a profile's JSON."""
 
     no_new_privileges: bool = False

@@ -11,10 +11,10 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from naru.engine.containers import health_rules, transitions
 from naru.engine.containers.collaborators import (

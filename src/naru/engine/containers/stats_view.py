@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from naru.engine.containers import json_lines
 from naru.kernel.cgroup_stats import BlockIo, Cpu, Memory, Stats
@@ -36,8 +37,7 @@ _BLOCK_KINDS: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True):
     """`at`: ns since the epoch; `system_cpu`: ns of all processors since the machine's start."""
 
     at: int

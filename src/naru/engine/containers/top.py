@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from dataclasses import dataclass
+
+import msgspec
 
 from naru.engine.containers import transitions
 from naru.engine.containers.collaborators import Runtimes
@@ -22,8 +23,7 @@ _PATH = "/usr/local/bin:/usr/bin:/bin"
 _RENAMED_COLUMN = re.compile(r"\s+(\S*)\s*=\s*(PID\S*)")
 
 
-@dataclass(frozen=True)
-class Top:
+class Top(msgspec.Struct, frozen=True):
     titles: list[str]
     processes: list[list[str]]
 

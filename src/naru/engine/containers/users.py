@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from naru.kernel.inroot import open_in_root
 from naru.spec.errors import InvalidParameter
@@ -18,16 +19,14 @@ _MAX_ID = 2**31 - 1
 _MAX_FILE = 8 << 20
 
 
-@dataclass(frozen=True)
-class Accounts:
+class Accounts(msgspec.Struct, frozen=True):
     """The text of a root's /etc/passwd and /etc/group; "" where there is none."""
 
     passwd: str = ""
     group: str = ""
 
 
-@dataclass(frozen=True)
-class User:
+class User(msgspec.Struct, frozen=True):
     uid: int = 0
     gid: int = 0
     groups: tuple[int, ...] = ()  # the supplementary ones, the primary first, as dockerd does

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_interface
+
+import msgspec
 
 from naru.network.driver import Endpoint
 from naru.spec.networks import NetworkRecord
@@ -12,8 +13,7 @@ from naru.spec.networks import NetworkRecord
 Address = IPv4Address | IPv6Address
 
 
-@dataclass(frozen=True)
-class _Member:
+class _Member(msgspec.Struct, frozen=True):
     names: tuple[str, ...]  # in lower case
     addresses: tuple[Address, ...]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from naru.network.ipam import DEFAULT_POOLS
 
 
-@dataclass(frozen=True, kw_only=True)
-class NetworkSettings:
+class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`bridge` is the default network's interface, "" for no default bridge (`--bridge none`)."""
 
     bridge: str = "naru0"

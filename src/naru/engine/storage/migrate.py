@@ -14,7 +14,6 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -45,8 +44,7 @@ class Stopping(Protocol):
     async def stop(self, ref: str, *, signal: str = "", timeout: int | None = None) -> bool: ...
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     target: str
     options: tuple[str, ...] = ()
     stop: bool = False

@@ -6,8 +6,9 @@ is another's, is told from ours before anything is written to it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from naru.kernel import devicemapper as dm
 from naru.spec.errors import InvalidParameter, Unsupported

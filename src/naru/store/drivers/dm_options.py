@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from naru.spec.errors import InvalidParameter, Unsupported
 from naru.store.sizes import parse_size
@@ -26,8 +27,7 @@ _NEEDS_DIRECTLVM = (
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 64 << 10, 1 << 30
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     thin_pool: str | None = None  # a thin pool of somebody else's making, by its device's name
     data_device: str | None = None
     metadata_device: str | None = None

@@ -7,7 +7,6 @@ every device in the pool has a record; one whose layer was never finished is rem
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,16 +15,14 @@ import msgspec
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class DeviceRecord:
+class DeviceRecord(msgspec.Struct, frozen=True):
     number: int
     size: int  # bytes
     writable: bool = False
     parent: str | None = None
 
 
-@dataclass(frozen=True)
-class BaseRecord:
+class BaseRecord(msgspec.Struct, frozen=True):
     """The device with an empty file system that every first layer is a snapshot of."""
 
     number: int

@@ -54,7 +54,7 @@ def made(
         path="/bin/prog",
         args=["a b"],
     )
-    changed = {**{f: getattr(SETTING, f) for f in SETTING.__dataclass_fields__}, **setting}
+    changed = {**{f: getattr(SETTING, f) for f in SETTING.__struct_fields__}, **setting}
     return oci_config(record, Setting(**changed))
 
 
