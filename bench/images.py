@@ -30,6 +30,7 @@ from tests.harness.daemon import Daemon
 from tests.harness.netns import NetworkNamespace
 from tests.harness.registry import Registry
 
+from bench.disk import disk
 from bench.dockerd import Dockerd
 from bench.run import RESULTS, Engine, cli, render, timed
 
@@ -302,6 +303,35 @@ class Api:
         self._connection.close()
 
 
+def measure(root: Path, options: argparse.Namespace, sizes: Sizes) -> dict[str, dict[str, float]]:
+    """All tests, with both daemons' data on `root`."""
+    tempfile.tempdir = str(root)
+    netns = NetworkNamespace()
+    chosen = ("--storage-driver", options.storage_driver) if options.storage_driver else ()
+    naru = Daemon(netns=netns, options=chosen)
+    dockerd = Dockerd("--bridge=none", "--iptables=false", netns=netns)
+    try:
+        registry = Registry(root / "registry", netns)
+        try:
+            naru.start()
+            dockerd.start()
+            naru.make_busybox()
+            dockerd.make_busybox()
+            bench = Bench(naru, dockerd, registry, root, sizes=sizes, only=options.only)
+            bench.run(options.rounds)
+            if not options.quick:
+                bench.list_many_images()
+                bench.two_gigabytes()
+        finally:
+            registry.close()
+    finally:
+        naru.stop()
+        dockerd.stop()
+        netns.close()
+        tempfile.tempdir = None
+    return bench.table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="samples of each test (default 3)")
@@ -318,33 +348,12 @@ def main() -> None:
         )
     options = parser.parse_args()
     sizes = Sizes(**{f.name: getattr(options, f.name) for f in dataclasses.fields(Sizes)})
-    netns = NetworkNamespace()
-    chosen = ("--storage-driver", options.storage_driver) if options.storage_driver else ()
-    naru = Daemon(netns=netns, options=chosen)
-    dockerd = Dockerd("--bridge=none", "--iptables=false", netns=netns)
     begun = time.monotonic()
-    try:
-        with tempfile.TemporaryDirectory(prefix="naru-test-bench-") as folder:
-            registry = Registry(Path(folder) / "registry", netns)
-            try:
-                naru.start()
-                dockerd.start()
-                naru.make_busybox()
-                dockerd.make_busybox()
-                bench = Bench(naru, dockerd, registry, Path(folder), sizes=sizes, only=options.only)
-                bench.run(options.rounds)
-                if not options.quick:
-                    bench.list_many_images()
-                    bench.two_gigabytes()
-            finally:
-                registry.close()
-    finally:
-        naru.stop()
-        dockerd.stop()
-        netns.close()
+    with disk(40) as root:
+        table = measure(root, options, sizes)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "images.json").write_text(json.dumps(bench.table, indent=2) + "\n")
-    print(render(bench.table))
+    (RESULTS / "images.json").write_text(json.dumps(table, indent=2) + "\n")
+    print(render(table))
     print(f"({time.monotonic() - begun:.0f} s)")
 
 

@@ -20,7 +20,7 @@ import pytest
 from naru.kernel import mounts
 from naru.spec.errors import NaruError
 from naru.store.choice import choose, known
-from naru.store.driver import Change, ChangeKind, StorageDriver
+from naru.store.driver import Change, ChangeKind, KeepsTars, Stages, StorageDriver
 from naru.store.tarstream import (
     BLOCKDEV,
     CHARDEV,
@@ -505,3 +505,55 @@ def test_status_and_data_are_pairs_of_text(store: Store) -> None:
         assert all(isinstance(word, str) for word in row)
     data = store.driver.data(A, Path("/somewhere/merged"))
     assert all(isinstance(key, str) and isinstance(value, str) for key, value in data.items())
+
+
+# -- drivers that keep tars, and that unpack layers before their parents ---------------------------
+
+
+def awkward_archive() -> bytes:
+    """Names given twice, files behind links, an archive of another format, bytes past its end."""
+    members = [
+        *rich_members(),
+        (Entry("alias", SYMLINK, linkname="etc", mtime=TIME), b""),
+        file("alias/behind", b"a link" * 1000),
+        file("big", os.urandom(3 << 20)),
+        file("etc/passwd", b"another"),
+        file("etc/passwd", b"and one more"),
+        folder("sticky", mode=0o755),
+        file(".wh.empty"),
+        file("last", b"." * 511),
+    ]
+    return archive(*members) + bytes(8192) + b"trailing"
+
+
+@pytest.mark.parametrize("source", ["rich", "awkward"])
+def test_the_very_tar_comes_back(store: Store, source: str) -> None:
+    driver = store.driver
+    if not isinstance(driver, KeepsTars):
+        pytest.skip("a driver that keeps no tars")
+    tar = archive(*rich_members()) if source == "rich" else awkward_archive()
+    driver.create(A, None, writable=False)
+    driver.apply(A, io.BytesIO(tar))
+    assert driver.tar_size(A) == len(tar)
+    assert b"".join(driver.tar_pieces(A)) == tar
+
+
+def test_a_layer_staged_before_its_parent_is_like_any_other(store: Store) -> None:
+    driver = store.driver
+    if not isinstance(driver, Stages):
+        pytest.skip("a driver that does not stage")
+    upper = archive(file("etc/added", b"new"), file(".wh.empty"), file("only/implied", b"x"))
+    lower = archive(folder("", mode=0o711, uid=5), *rich_members(), folder("only", mode=0o700))
+    for layer, tar in ((B, upper), (A, lower)):
+        driver.create(layer, None, writable=False)
+        driver.apply(layer, io.BytesIO(tar))
+    driver.place(A, None)
+    driver.place(B, A)
+    driver.create(C, A, writable=False)
+    driver.apply(C, io.BytesIO(upper))
+    with store.mounted(B, read_only=True) as staged, store.mounted(C, read_only=True) as usual:
+        assert tree(staged) == tree(usual)
+        assert staged.stat().st_mode == usual.stat().st_mode
+        assert staged.stat().st_uid == usual.stat().st_uid
+    if isinstance(driver, KeepsTars):
+        assert b"".join(driver.tar_pieces(B)) == upper

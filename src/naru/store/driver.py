@@ -77,6 +77,25 @@ class KeepsMounts(Protocol):
 
 
 @runtime_checkable
+class KeepsTars(Protocol):
+    """A driver that can write the very tar that a read-only layer was unpacked from."""
+
+    def tar_size(self, layer: str) -> int | None:
+        """Bytes of that tar; None for a layer of which it is not kept."""
+
+    def tar_pieces(self, layer: str) -> Iterator[bytes]:
+        """That tar. Whoever reads it verifies its digest."""
+
+
+@runtime_checkable
+class Stages(Protocol):
+    """A driver that can unpack a layer before the one below it is known, or there."""
+
+    def place(self, layer: str, parent: str | None) -> None:
+        """Put a read-only layer, made without a parent and unpacked, over `parent`."""
+
+
+@runtime_checkable
 class MountsSlowly(Protocol):
     """A driver whose `mounts()` waits for devices, which is not for the event loop."""
 

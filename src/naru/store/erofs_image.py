@@ -127,6 +127,7 @@ class LayerImage:
         self._opaque_xattr = opaque_xattr
         self.tar_blocks = 0
         self.content = 0  # bytes of all files together
+        self.has_implied = False  # whether there are directories that no member speaks of
 
     def read(self, tar: BinaryIO) -> None:
         """Take in every member of an uncompressed layer tar, read to its end."""
@@ -226,7 +227,7 @@ class LayerImage:
             child = children.get(part)
             if child is None:
                 child = _Node(stat.S_IFDIR | 0o755)
-                child.implied = True
+                child.implied = self.has_implied = True
                 self._replace(path[-1], part, child)
             if stat.S_ISLNK(child.mode):
                 links += 1

@@ -16,7 +16,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from naru.store.directories import Directories
 from naru.store.removal import remove
@@ -43,6 +43,16 @@ Owner = Callable[[int, int], tuple[int, int]]
 """Maps the (uid, gid) of an archive to those on disk, for user namespaces."""
 
 
+class Witness(Protocol):
+    """Told what becomes of an archive's bytes, before it happens."""
+
+    def file(self, offset: int, size: int, name: str) -> None:
+        """The contents of the file `name` begin at `offset` of the archive."""
+
+    def replacing(self) -> None:
+        """A file that came of the archive may be about to go, for a later member."""
+
+
 class ExtractError(ValueError):
     """A member cannot be unpacked; the text names it."""
 
@@ -57,6 +67,7 @@ class Extractor:
         whiteouts: Whiteouts | None = None,
         owner: Owner | None = None,
         umask: int | None = None,
+        witness: Witness | None = None,
     ) -> None:
         """`whiteouts`: None unpacks `.wh.` files as they are. `umask`: the process's, if known."""
         self._mine: set[str] = set()  # what this archive put there, where whiteouts must know
@@ -67,10 +78,13 @@ class Extractor:
         self._is_root = os.geteuid() == 0
         self._umask = _process_umask() if umask is None else umask
         self._track = whiteouts is not None
+        self._witness = witness
         self._times: dict[str, int] = {}  # of directories, set when their content is complete
         self.written = 0
         self.implied: set[str] = set()
         """Directories that no member speaks of, only of their content."""
+        self.root_named = False
+        """Whether a member gave the root its attributes."""
 
     def __enter__(self) -> Extractor:
         return self
@@ -157,6 +171,7 @@ class Extractor:
 
     def _root_attributes(self, entry: Entry) -> None:
         root = self._directories.root
+        self.root_named = True
         if self._is_root:
             os.fchown(root, *self._owner_of(entry))
         os.fchmod(root, entry.mode)
@@ -190,6 +205,8 @@ class Extractor:
             if entry.sparse is not None:
                 self._sparse(reader, entry, fd)
             else:
+                if self._witness is not None and entry.stored:
+                    self._witness.file(reader.offset, entry.stored, path)
                 for piece in reader.data():
                     _write_all(fd, piece)
             self.written += entry.stored
@@ -242,6 +259,8 @@ class Extractor:
 
     def _replace(self, directory: int, name: str) -> None:
         """Make room for a member whose name is taken: the last one wins."""
+        if self._witness is not None:
+            self._witness.replacing()
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
                 self._directories.forget()
@@ -307,6 +326,8 @@ class Extractor:
         self._hidden.add(path)
         if path not in self._mine:
             self._directories.forget()
+            if self._witness is not None:
+                self._witness.replacing()
             whiteouts.hide(directory, hidden)
             return
         # It speaks of the layers below, not of what this layer put in its place.

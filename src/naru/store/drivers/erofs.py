@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, ClassVar, cast
 
@@ -36,6 +36,9 @@ from naru.store.whiteouts import OverlayWhiteouts
 
 _COPY = 1 << 20
 
+_Unplaced = LayerImage | set[str] | None
+"""What a layer without a parent needs one for: directories that its tar did not speak of."""
+
 
 class Erofs:
     name: ClassVar[str] = "erofs"
@@ -44,6 +47,7 @@ class Erofs:
         """Raise `Unsupported` where the kernel cannot mount EROFS from files, or no overlay."""
         self._root = root
         self._homes = Homes(root, self.name, size_option(self.name, options))
+        self._unplaced: dict[str, _Unplaced] = {}
         if refusal := overlay_refusal(root, userxattr=False) or _erofs_refusal(root):
             raise Unsupported(f"driver not supported: erofs: {refusal}")
 
@@ -63,6 +67,7 @@ class Erofs:
             (home / "lower").write_text("\n".join(lower))
 
     def remove(self, layer: str) -> None:
+        self._unplaced.pop(layer, None)
         tree = self._root / layer / "tree"
         if mounts.is_mounted(tree):
             mounts.unmount(tree)
@@ -93,27 +98,61 @@ class Erofs:
     def apply(self, layer: str, diff: BinaryIO) -> int:
         home = self._homes[layer]
         image = LayerImage()
+        below = self._below(layer).below if (home / "lower").exists() else None
         with (home / "layer.tar").open("w+b") as tar:
             copied = _Tee(diff, tar)
             try:
                 image.read(cast(BinaryIO, copied))
-                image.adopt(lambda path: self._below(layer).below(path))
-                with (home / "layer.erofs").open("w+b") as out:
-                    image.write(out)
-                    out.flush()
-                    os.fsync(out.fileno())
+                self._write_image(home, image, below)
                 content = image.content
+                unplaced: _Unplaced = image if image.has_implied else None
             except Unmappable:
                 copied.drain()
                 tar.seek(0)
                 (home / "layer.erofs").unlink(missing_ok=True)
                 with Extractor(home / "tree", whiteouts=OverlayWhiteouts()) as extractor:
                     content = extractor.extract(tar)
-                self._below(layer).adopt(extractor.implied)
+                unplaced = extractor.implied
+                if below is not None:
+                    self._below(layer).adopt(unplaced)
             tar.flush()
             # A record will say that the layer is there, so it must be, whatever happens next.
             os.fsync(tar.fileno())
-            return content
+        if below is None and unplaced:
+            self._unplaced[layer] = unplaced
+        return content
+
+    def place(self, layer: str, parent: str | None) -> None:
+        unplaced = self._unplaced.pop(layer, None)
+        if parent is None:
+            return
+        home = self._homes[layer]
+        (home / "lower").write_text("\n".join([parent, *self._lower(parent)]))
+        if isinstance(unplaced, LayerImage):
+            self._write_image(home, unplaced, self._below(layer).below)
+        elif unplaced:
+            self._below(layer).adopt(unplaced)
+
+    def tar_size(self, layer: str) -> int | None:
+        try:
+            return (self._homes[layer] / "layer.tar").stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def tar_pieces(self, layer: str) -> Iterator[bytes]:
+        with (self._homes[layer] / "layer.tar").open("rb", buffering=0) as tar:
+            while piece := tar.read(_COPY):
+                yield piece
+
+    def _write_image(
+        self, home: Path, image: LayerImage, below: Callable[[str], Path | None] | None
+    ) -> None:
+        if below is not None:
+            image.adopt(below)
+        with (home / "layer.erofs").open("w+b") as out:
+            image.write(out)
+            out.flush()
+            os.fsync(out.fileno())
 
     def diff(self, layer: str, out: BinaryIO) -> None:
         home = self._homes[layer]

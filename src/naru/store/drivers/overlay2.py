@@ -3,6 +3,7 @@
 Below the driver's root a layer has, as in Docker: `<id>/diff` (its own files), `<id>/link` (its
 short name), `<id>/lower` (short names of the layers below it, topmost first), `<id>/work`,
 `<id>/merged`; `l/<short>` links to the layer's `diff`, so that long lists fit the option page.
+What a layer's tar had besides its files' contents is in `<id>/tar-skeleton`: see `skeleton`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar, NamedTuple, cast
 
 from naru.kernel.mounts import Mount
 from naru.spec.errors import Unsupported
@@ -27,11 +28,19 @@ from naru.store.drivers.probe import (
     supports_dtype,
 )
 from naru.store.extract import Extractor
+from naru.store.skeleton import TarKeeper, tar_pieces, tar_size
 from naru.store.treecopy import copy_root_attributes
 from naru.store.upper import Marks, OverlayMarks, UpperDiff
 from naru.store.whiteouts import OverlayWhiteouts
 
 _LINKS = "l"
+
+
+class _Unpacked(NamedTuple):
+    """What is still to be known of a layer without a parent, when it gets one."""
+
+    implied: set[str]
+    root_named: bool
 
 
 class Overlay2:
@@ -48,6 +57,7 @@ class Overlay2:
         if refusal := self._refusal():
             raise Unsupported(f"driver not supported: {self.name}: {refusal}")
         (root / _LINKS).mkdir(mode=0o700, exist_ok=True)
+        self._unplaced: dict[str, _Unpacked] = {}
         self._options = overlay_options(userxattr=self._userxattr)
 
     def create(
@@ -65,9 +75,10 @@ class Overlay2:
         make_directory(home / "work", 0o700)
         make_directory(home / "merged", 0o700)
         if lower:
-            (home / "lower").write_text(":".join(f"{_LINKS}/{link}" for link in lower))
+            self._write_lower(home, lower)
 
     def remove(self, layer: str) -> None:
+        self._unplaced.pop(layer, None)
         try:
             short = (self._homes[layer] / "link").read_text()
         except (FileNotFoundError, NotADirectoryError):
@@ -87,11 +98,34 @@ class Overlay2:
         return [self._union(target, lowers, home)]
 
     def apply(self, layer: str, diff: BinaryIO) -> int:
+        home = self._homes[layer]
         whiteouts = OverlayWhiteouts(userxattr=self._userxattr)
-        with Extractor(self._homes[layer] / "diff", whiteouts=whiteouts) as extractor:
-            written = extractor.extract(diff)
-        self._upper(layer).adopt(extractor.implied)
+        with (
+            TarKeeper(diff, home, home / "diff") as kept,
+            Extractor(home / "diff", whiteouts=whiteouts, witness=kept) as extractor,
+        ):
+            written = extractor.extract(cast(BinaryIO, kept))
+        self._unplaced[layer] = _Unpacked(extractor.implied, root_named=extractor.root_named)
+        if (home / "lower").exists():
+            self._upper(layer).adopt(self._unplaced.pop(layer).implied)
         return written
+
+    def place(self, layer: str, parent: str | None) -> None:
+        unpacked = self._unplaced.pop(layer)
+        if parent is None:
+            return
+        home = self._homes[layer]
+        self._write_lower(home, self._chain(parent))
+        if not unpacked.root_named:
+            copy_root_attributes(self._homes[parent] / "diff", home / "diff")
+        self._upper(layer).adopt(unpacked.implied)
+
+    def tar_size(self, layer: str) -> int | None:
+        return tar_size(self._homes[layer])
+
+    def tar_pieces(self, layer: str) -> Iterator[bytes]:
+        home = self._homes[layer]
+        return tar_pieces(home, home / "diff")
 
     def diff(self, layer: str, out: BinaryIO) -> None:
         self._upper(layer).write(out)
@@ -138,6 +172,9 @@ class Overlay2:
     def _upper(self, layer: str) -> UpperDiff:
         lowers = [(self._root / link).resolve() for link in self._lower(layer)]
         return UpperDiff(self._homes[layer] / "diff", lowers, self.marks)
+
+    def _write_lower(self, home: Path, lower: Sequence[str]) -> None:
+        (home / "lower").write_text(":".join(f"{_LINKS}/{link}" for link in lower))
 
     def _lower(self, layer: str) -> list[str]:
         try:
