@@ -84,6 +84,7 @@ from naru.engine.storage.migrate import Migration
 from naru.engine.system import Installation, System
 from naru.engine.tasks import Tasks
 from naru.engine.volumes import Volumes
+from naru.kernel import cgroups
 from naru.network.backends import data_plane
 from naru.network.ipam import DEFAULT_POOLS
 from naru.registry.endpoints import Resolver
@@ -106,7 +107,7 @@ _RUNTIMES = ("crun", "runc")  # in the order of preference
 
 def build(config: Config, begun: Prelude) -> App:
     """Open the stores and put the engine together; nothing is taken over yet."""
-    return App(config, begun=begun, runtimes=_runtimes(config), stores=_stores(config))
+    return App(config, begun=begun, choices=_runtimes(config), stores=_stores(config))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,14 +125,14 @@ class App:
         config: Config,
         *,
         begun: Prelude,
-        runtimes: dict[str, RuntimeChoice],
+        choices: dict[str, RuntimeChoice],
         stores: Stores,
     ) -> None:
-        """`runtimes`: the default one first."""
+        """`choices`: the runtimes there are, the default one first."""
         self.router = RouteTable()
         self._config = config
         self._begun = begun
-        self._runtimes = runtimes
+        self._choices = choices
         self._stores = stores
         self._tasks = Tasks()
         self._pump = Pump()
@@ -212,6 +213,7 @@ class App:
         """A supervisor that keeps nothing is not needed until the next start."""
         try:
             if not await self._supervisor.live() and await self._supervisor.quit():
+                await asyncio.to_thread(cgroups.remove_shared_parent, self._begun.hierarchies)
                 await asyncio.to_thread(self._begun.hybrid.release)
         except Exception:
             log.exception("the supervisor stays")
@@ -462,7 +464,7 @@ class App:
                 warmth=self._warmth,
                 systemd_cgroup=self._systemd_cgroup,
             )
-            for name, choice in self._runtimes.items()
+            for name, choice in self._choices.items()
         }
 
     @property
@@ -482,7 +484,7 @@ class App:
     def _host_defaults(self) -> HostDefaults:
         config = self._config
         return HostDefaults(
-            runtime=next(iter(self._runtimes)),
+            runtime=next(iter(self._choices)),
             log=LogConfig(type=config.log_driver, config=dict(config.log_opts)),
             shm_size=config.default_shm_size,
             cgroup_parent=config.cgroup_parent,
@@ -501,8 +503,8 @@ class App:
             network_drivers=("bridge", "host", "null"),
             volume_drivers=("local",),
             cgroup_driver="systemd" if self._systemd_cgroup else "cgroupfs",
-            runtimes={name: (choice.path, *choice.args) for name, choice in self._runtimes.items()},
-            default_runtime=next(iter(self._runtimes)),
+            runtimes={name: (choice.path, *choice.args) for name, choice in self._choices.items()},
+            default_runtime=next(iter(self._choices)),
             init_binary=str(init) if init else "",
             api_version=versions.text(versions.NEWEST),
             min_api_version=versions.text(versions.OLDEST),

@@ -106,6 +106,10 @@ def own_group(hierarchy: Path) -> Path:
     raise FileNotFoundError(errno.ENOENT, "this process is in no group of", str(hierarchy))
 
 
+SHARED_PARENT = "naru"
+"""The group of all daemons' containers, unless --cgroup-parent names another."""
+
+
 class Group(msgspec.Struct, frozen=True):
     """A container's group. `path` is absolute within each hierarchy: "/naru/<id>"."""
 
@@ -146,6 +150,13 @@ class Group(msgspec.Struct, frozen=True):
             for parent, _, _ in os.walk(directory, topdown=False):
                 with contextlib.suppress(OSError):
                     Path(parent).rmdir()
+
+
+def remove_shared_parent(hierarchies: Hierarchies) -> None:
+    """Remove `/naru`, which runtimes make for the first container, where no container is in it."""
+    for root in hierarchies.roots():
+        with contextlib.suppress(OSError):  # not there, or another daemon's containers are
+            (root / SHARED_PARENT).rmdir()
 
 
 def group_of(pid: int, hierarchies: Hierarchies) -> Group | None:
@@ -215,4 +226,4 @@ def runtime_path(name: str, *, driver: Driver, parent: str = "") -> str:
                 'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"'
             )
         return f"{parent}:naru:{name}"
-    return "/" + "/".join(part for part in (parent or "naru").split("/") if part) + f"/{name}"
+    return "/" + "/".join(part for part in (parent or SHARED_PARENT).split("/") if part) + f"/{name}"

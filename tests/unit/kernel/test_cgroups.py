@@ -17,6 +17,15 @@ HYBRID = LEGACY + "34 30 0:29 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgr
 UNIFIED = "30 20 0:25 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
 
 
+def test_the_shared_parent_stays_while_a_container_is_in_it(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    (one / "naru/x").mkdir(parents=True)
+    (two / "naru").mkdir(parents=True)
+    cgroups.remove_shared_parent(Hierarchies(Mode.LEGACY, {"memory": one, "pids": two}, None))
+    assert (one / "naru/x").exists()
+    assert not (two / "naru").exists()
+
+
 def test_legacy() -> None:
     found = cgroups.detect(LEGACY)
     assert found.mode is Mode.LEGACY
