@@ -42,7 +42,7 @@ _GROUPS: dict[str, dict[str, str]] = {
         "ls": "network", "prune": "prune", "rm": "network",
     },
     "storage": {"bench": "storage", "inspect": "storage", "migrate": "storage"},
-    "system": {"df": "df", "events": "events", "info": "info", "prune": "prune"},
+    "system": {"check": "check", "df": "df", "events": "events", "info": "info", "prune": "prune"},
 }  # fmt: skip
 _ALIASES = {"list": "ls", "remove": "rm", "ps": "ls"}
 _TOP: dict[str, tuple[str, str]] = {

@@ -19,6 +19,7 @@ from naru.daemon.flags import UsageError
 from naru.daemon.option_types import AddressPool, RuntimeChoice, go_text
 from naru.daemon.options import OPTIONS, REFUSED, REFUSED_KEYS, OfProgram, Option, Program
 from naru.spec.containers import Ulimit
+from naru.spec.disk import FreeSpace
 
 Given = Mapping[str, list[str]]
 """The flags of a command line: name -> the texts it was given, in order."""
@@ -63,6 +64,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     log_opts: Mapping[str, str]
     max_concurrent_downloads: int
     max_concurrent_uploads: int
+    min_free_space: FreeSpace
     mtu: int
     pidfile: Path
     raw_logs: bool

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from naru.spec.containers import Ulimit
+from naru.spec.disk import FreeSpace
 
 T = TypeVar("T")
 
@@ -259,6 +260,35 @@ class Ulimits:
                 f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
             )
         return Ulimit(name=name, soft=soft, hard=hard)
+
+
+class Free:
+    """How much stays free: "2g", "5%", "5%,2g" for the lesser of the two, "0" for nothing."""
+
+    word = "size|percent"
+    takes_value = True
+
+    def from_flag(self, texts: Sequence[str]) -> FreeSpace:
+        return self.from_file(texts[-1])
+
+    def from_file(self, value: Any) -> FreeSpace:
+        percent: float | None = None
+        size: int | None = None
+        for part in _expect(value, str, "a string").split(","):
+            if (text := part.strip()).endswith("%"):
+                percent = self._percent(text)
+            else:
+                size = Size().from_file(text)
+        return FreeSpace(percent=percent, size=size)
+
+    def _percent(self, text: str) -> float:
+        try:
+            value = float(text[:-1])
+        except ValueError:
+            value = -1
+        if not 0 <= value < 100:
+            raise ValueError(f"invalid percentage: {text}: expected 0 to 100")
+        return value
 
 
 class AddressPools:

@@ -15,6 +15,7 @@ import msgspec
 
 from naru.daemon import option_types as types
 from naru.daemon.option_types import OptionType
+from naru.spec.disk import DEFAULT_FREE_SPACE
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -115,6 +116,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("log-opt", "log-opts", types.Pairs(), {}, "Default log driver options for containers"),
     Option("max-concurrent-downloads", "max-concurrent-downloads", _DOWNLOADS, 3, "Set the max concurrent downloads", reloadable=True),
     Option("max-concurrent-uploads", "max-concurrent-uploads", _UPLOADS, 5, "Set the max concurrent uploads", reloadable=True),
+    Option("min-free-space", "min-free-space", types.Free(), DEFAULT_FREE_SPACE, "Refuse images and containers that would leave less of the data root's disk free: a size, a percentage, or both for the lesser; 0 for no limit (default 1%,256m)", reloadable=True),
     Option("mtu", "mtu", _MTU, 1500, "Set the MTU for the default bridge network"),
     Option("pidfile", "pidfile", types.Text(), OfProgram("pidfile"), "Path to use for daemon PID file", "p"),
     Option("raw-logs", "raw-logs", types.Switch(), False, "Full timestamps without ANSI coloring"),

@@ -40,7 +40,7 @@ def _help(option: Option, program: Program) -> str:
         default = getattr(program, default.attribute)
     if option.flag == "host":
         default = f"unix://{program.socket}"
-    if default in (False, "", (), {}) or option.flag == "live-restore":
+    if default in (False, "", (), {}) or option.flag in ("live-restore", "min-free-space"):
         return option.help
     shown = f'"{default}"' if isinstance(default, str) else go_text(default)
     return f"{option.help} (default {shown})"

@@ -17,6 +17,7 @@ from naru.api.router import RouteTable
 from naru.api.routes.archive import ArchiveRoutes
 from naru.api.routes.commit import CommitRoutes
 from naru.api.routes.containers import ContainerRoutes, Views
+from naru.api.routes.disk import DiskRoutes
 from naru.api.routes.exec import ExecRoutes
 from naru.api.routes.image_transfers import ImageTransferRoutes
 from naru.api.routes.images import ImageRoutes
@@ -29,6 +30,12 @@ from naru.api.routes.volumes import VolumeRoutes
 from naru.daemon.config import Config, ConfigError
 from naru.daemon.option_types import RuntimeChoice
 from naru.daemon.prelude import Prelude
+from naru.engine.check.blobs import BlobInspection
+from naru.engine.check.check import Check
+from naru.engine.check.containers import ContainerInspection
+from naru.engine.check.images import ImageInspection
+from naru.engine.check.layers import LayerInspection
+from naru.engine.check.volumes import VolumeInspection
 from naru.engine.containers.adapt import HostDefaults
 from naru.engine.containers.attach import Attach
 from naru.engine.containers.changes import Changes
@@ -65,6 +72,7 @@ from naru.engine.containers.teardown import Teardown
 from naru.engine.containers.top import TopProcesses
 from naru.engine.containers.update import Update
 from naru.engine.containers.wait import Wait
+from naru.engine.disk.ledger import Ledger
 from naru.engine.disk_usage import DiskUsage
 from naru.engine.events import Events
 from naru.engine.images.commit import Committer
@@ -79,6 +87,7 @@ from naru.engine.images.removal import Removal
 from naru.engine.images.save import Saver
 from naru.engine.networking.settings import NetworkSettings
 from naru.engine.networks import Networks
+from naru.engine.storage.bench import StorageBench
 from naru.engine.storage.inspect import InspectLayers
 from naru.engine.storage.migrate import Migration
 from naru.engine.system import Installation, System
@@ -97,6 +106,7 @@ from naru.spec.containers import LogConfig
 from naru.store.blobs import BlobStore
 from naru.store.choice import choose
 from naru.store.records import Records
+from naru.store.room import Room
 from naru.store.settled import settled
 from naru.store.switchable_layers import SwitchableLayers
 
@@ -115,6 +125,7 @@ class Stores:
     records: Records
     layers: SwitchableLayers
     blobs: BlobStore
+    room: Room
 
 
 class App:
@@ -204,6 +215,7 @@ class App:
 
     async def reload(self, config: Config) -> None:
         self._config = config
+        self._stores.room.floor = config.min_free_space
         self._system.installation = self._installation(config)
 
     def _storage_switched(self) -> None:
@@ -305,10 +317,29 @@ class App:
             stdio=self._supervisor.stdio,
             followers=followers,
         )
+        self._check = self._build_check(remove)
         self._supervisor.on_exit = exits.heard
         self._build_container_routes(runtimes, start, remove)
 
         return recovery
+
+    def _build_check(self, remove: Remove) -> Check:
+        library, layers, busy = self._library, self._stores.layers, self._containers.unrecorded
+        return Check(
+            inspections=[
+                ImageInspection(library=library),
+                BlobInspection(library=library),
+                LayerInspection(library=library, busy=busy),
+                ContainerInspection(
+                    containers=self._containers,
+                    paths=self._paths,
+                    layers=layers,
+                    finish_removal=remove.recover,
+                    detach=self._networks.detach,
+                ),
+                VolumeInspection(volumes=self._volumes),
+            ]
+        )
 
     def _build_container_routes(
         self, runtimes: dict[str, OciRuntime], start: Start, remove: Remove
@@ -377,6 +408,7 @@ class App:
         StorageRoutes(
             migration=self._migration,
             inspect=InspectLayers(containers=containers, library=self._library, layers=layers),
+            bench=StorageBench(data_root=self._config.data_root),
         ).register(self.router)
         ContainerRoutes(
             lifecycle=lifecycle,
@@ -423,11 +455,17 @@ class App:
     def _build_system(self) -> System:
         usage = DiskUsage(
             records=self._stores.records,
-            blobs=self._stores.blobs,
+            ledger=Ledger(
+                root=self._config.data_root,
+                records=self._stores.records,
+                driver=lambda: self._stores.layers.driver.name,
+            ),
+            room=self._stores.room,
             images=self._images,
             containers=self._listing,
             volumes=self._volumes,
         )
+        DiskRoutes(usage=usage, check=self._check).register(self.router)
         system = System(
             installation=self._installation(self._config),
             containers=self._containers.all,
@@ -522,10 +560,16 @@ def _stores(config: Config) -> Stores:
     name = settled(records, config.storage_driver)
     driver = choose(name, config.data_root, config.storage_opts)
     log.info("storage driver %s in %s", driver.name, config.data_root)
+    room = Room(config.data_root, config.min_free_space)
     layers = SwitchableLayers(
-        root=config.data_root, records=records, driver=driver, run_root=config.exec_root
+        root=config.data_root,
+        records=records,
+        driver=driver,
+        run_root=config.exec_root,
+        room=room,
     )
-    return Stores(records=records, layers=layers, blobs=BlobStore(config.data_root / "blobs"))
+    blobs = BlobStore(config.data_root / "blobs", room=room)
+    return Stores(records=records, layers=layers, blobs=blobs, room=room)
 
 
 def _runtimes(config: Config) -> dict[str, RuntimeChoice]:

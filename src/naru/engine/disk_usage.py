@@ -1,60 +1,115 @@
-"""`GET /system/df`: what images, containers and volumes take, each kind asked for by itself."""
+"""`GET /system/df` in Docker's terms, and `GET /naru/system/df` where every byte has a place."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from naru.engine.containers.listing import Listing as Containers
+from naru.engine.disk import ledger
+from naru.engine.disk.ledger import Ledger, Measured
 from naru.engine.images.listing import Listing as Images
 from naru.engine.volume_view import encode_volume
 from naru.engine.volumes import Volumes
-from naru.store.blobs import BlobStore
+from naru.spec.errors import InternalError
 from naru.store.records import Records
+from naru.store.room import Room
 
 Document = dict[str, Any]
 
 
 class DiskUsage:
-    """`LayersSize` is what `du` would say of layers and blobs together."""
+    """Sizes are the disk's, in blocks. Those of images are what their layers' files hold: a byte
+    that several images share has no place in only one of them.
+    """
 
     def __init__(
         self,
         *,
         records: Records,
-        blobs: BlobStore,
+        ledger: Ledger,
+        room: Room,
         images: Images,
         containers: Containers,
         volumes: Volumes,
     ) -> None:
         self._records = records
-        self._blobs = blobs
+        self._ledger = ledger
+        self._room = room
         self._images = images
         self._containers = containers
         self._volumes = volumes
 
     async def of_images(self) -> Document:
-        layers = sum(layer.size for layer in self._records.layers.values())
-        blobs = await asyncio.to_thread(self._blobs.disk_usage)
+        """`LayersSize` is all that there is for images: blobs, layers, what the driver adds."""
+        measured = await self._measured()
         return {
-            "LayersSize": layers + blobs,
+            "LayersSize": sum(measured.sizes[kind] for kind in ledger.IMAGE_KINDS),
             "Images": self._images.images(all=True, shared_size=True),
         }
 
     async def of_containers(self) -> Document:
-        return {"Containers": await self._containers(all=True, limit=0, size=True, filters={})}
+        """`SizeRw` is all that goes with the container: its layer, its log, its own files."""
+        measured = await self._measured()
+        listed = await self._containers(all=True, limit=0, size=False, filters={})
+        for container in listed:
+            own = measured.container(container["Id"])
+            image = self._records.images.get(container["ImageID"])
+            container["SizeRw"] = own
+            container["SizeRootFs"] = own + (image.size if image else 0)
+        return {"Containers": listed}
 
     async def of_volumes(self) -> Document:
-        usage = await self._volumes.usage()
+        """A volume with options is somebody else's disk space: only its mount point is ours."""
+        measured = await self._measured()
         return {
             "Volumes": [
                 {
-                    **encode_volume(used.volume),
-                    "UsageData": {"Size": used.size, "RefCount": used.references},
+                    **encode_volume(volume),
+                    "UsageData": {
+                        "Size": measured.volumes[volume.name],
+                        "RefCount": len(self._volumes.users(volume.name)),
+                    },
                 }
-                for used in usage
+                for volume in self._records.volumes.values()
+                if not volume.options
             ]
         }
 
     async def of_build_cache(self) -> Document:
         return {"BuildCache": []}
+
+    async def everything(self) -> Document:
+        """`GET /naru/system/df`: `Total` is what `du` says, and the sum of `Kinds`."""
+        measured = await self._measured()
+        free, total = self._room.free()
+        return {
+            "DataRoot": str(self._ledger.root),
+            "Driver": self._ledger.driver,
+            "Total": measured.total,
+            "FileSystem": {"Size": total, "Free": free, "KeptFree": self._room.floor.of(total)},
+            "Kinds": [
+                {"Kind": kind, "Size": measured.sizes[kind], "Count": measured.counts[kind]}
+                for kind in ledger.KINDS
+            ],
+            "Layers": [
+                {"ChainId": layer.chain_id, "StorageId": layer.storage_id,
+                 "Size": measured.layers[layer.storage_id]}
+                for layer in self._records.layers.values()
+            ],
+            "Containers": [
+                {"Id": container.id, "Name": container.name,
+                 "Layer": measured.writable[container.id], "Log": measured.logs[container.id],
+                 "Files": measured.files[container.id]}
+                for container in self._records.containers.values()
+            ],
+            "Volumes": [
+                {"Name": volume.name, "Size": measured.volumes[volume.name]}
+                for volume in self._records.volumes.values()
+            ],
+        }  # fmt: skip
+
+    async def _measured(self) -> Measured:
+        try:
+            return await self._ledger.measure()
+        except OSError as error:
+            raise InternalError(f"cannot measure the data root: {error}") from error

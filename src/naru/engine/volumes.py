@@ -15,7 +15,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +36,7 @@ from naru.spec.events import Event
 from naru.spec.volumes import VolumeRecord
 from naru.store.diff import usage_of
 from naru.store.records import Records, delete, put
+from naru.store.removal import remove_tree
 from naru.store.sizes import parse_size
 
 _log = logging.getLogger(__name__)
@@ -49,6 +50,16 @@ _PRUNE_FILTERS = ("label", "label!", "all")
 class Pruned(NamedTuple):
     names: list[str]
     reclaimed: int  # bytes
+
+
+class Leftover(NamedTuple):
+    """A directory without a record; `reason`: why it is not simply removed, "" where it is."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.reason}"
 
 
 class VolumeUsage(NamedTuple):
@@ -255,8 +266,36 @@ class Volumes:
 
     async def recover(self) -> None:
         """At start: what a killed daemon left of volumes half made or half removed goes."""
-        known = {record.name for record in self._records.volumes.values()}
-        await asyncio.to_thread(self._recover, known)
+        for leftover in await self.leftovers():
+            if leftover.reason:
+                _log.warning("volumes: %s; it is left as it is", leftover)
+            else:
+                await self.discard(leftover.name)
+
+    async def leftovers(self) -> list[Leftover]:
+        """Directories that are no volume's, and that nobody is making or removing."""
+        names = await asyncio.to_thread(os.listdir, self._root)
+        unknown = [
+            name
+            for name in sorted(names)
+            if not self._busy(volume := name.partition(_REMOVING + "-")[0])
+            and (name != volume or volume not in self._records.volumes)
+        ]
+        return await asyncio.to_thread(self._judged, unknown)
+
+    async def discard(self, leftover: str) -> None:
+        """Remove a directory that `leftovers` gives no reason to keep."""
+        async with self._locked(leftover.partition(_REMOVING + "-")[0]):
+            if leftover not in self._records.volumes:
+                await asyncio.to_thread(remove_tree, self._root / leftover)
+
+    async def missing(self) -> list[str]:
+        """Volumes whose directory is not there."""
+        paths = {r.name: r.mountpoint for r in self._records.volumes.values()}
+        gone = await asyncio.to_thread(
+            lambda: [name for name, path in paths.items() if not os.path.lexists(path)]
+        )
+        return [name for name in gone if name in self._records.volumes]
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -289,6 +328,9 @@ class Volumes:
         # The record first: a directory without one is rubbish that `recover` knows.
         event = _event("destroy", record)
         await self._records.commit(delete(self._records.volumes, name), events=[event])
+        if not record.anonymous:
+            # For good: no power cut may bring the volume back without its files.
+            await self._records.flush()
         try:
             await asyncio.to_thread(self._delete, name)
         except OSError as error:
@@ -302,19 +344,24 @@ class Volumes:
             return
         shutil.rmtree(doomed)
 
-    def _recover(self, known: set[str]) -> None:
-        for entry in sorted(os.listdir(self._root)):
-            path = self._root / entry
-            if entry in known or not path.is_dir() or path.is_symlink():
+    def _busy(self, name: str) -> bool:
+        lock = self._locks.get(name)
+        return lock is not None and lock.locked()
+
+    def _judged(self, names: Sequence[str]) -> list[Leftover]:
+        found = []
+        for name in names:
+            path = self._root / name
+            if not path.is_dir() or path.is_symlink():
                 continue
             if mounts.mounts_below(path):
-                _log.warning("volumes: %s has no record, but something is mounted in it", path)
-                continue
-            if _REMOVING + "-" in entry or not any((path / "_data").glob("*")):
-                shutil.rmtree(path, ignore_errors=True)
+                found.append(Leftover(name, "has no record, but something is mounted in it"))
+            elif _REMOVING + "-" in name or not any((path / "_data").glob("*")):
+                found.append(Leftover(name, ""))
             else:
                 # Somebody's data: never ours to delete on a guess.
-                _log.warning("volumes: %s has no record; it is left as it is", path)
+                found.append(Leftover(name, "has no record, and files in it"))
+        return found
 
     def _mount(self, record: VolumeRecord) -> None:
         target = Path(record.mountpoint)

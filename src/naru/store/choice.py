@@ -27,6 +27,7 @@ _DRIVERS: dict[str, str] = {
     "overlay2": "naru.store.drivers.overlay2:Overlay2",
     "vfs": "naru.store.drivers.vfs:Vfs",
 }
+NAMES = frozenset(_DRIVERS)
 PRIORITY: tuple[str, ...] = ("overlay2", "fuse-overlayfs", "btrfs", "vfs")
 """What the automatic choice tries; a driver that is not in it must be asked for."""
 

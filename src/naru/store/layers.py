@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from naru.kernel import mounts
 from naru.spec.errors import InternalError, NoSpace, NotFound
+from naru.spec.layers import LayerRecord
 from naru.store.driver import Change, KeepsMounts, MountsSlowly, StorageDriver, Usage
 from naru.store.records import Records
 from naru.store.room import Room, is_full
@@ -186,6 +187,12 @@ class LayerStore(SharedLayers):
             # Recorded since the listing? What is there now has been there all the time.
             gone &= self._named() - await self._run(self._bulk, lambda: set(self.driver.layers()))
         return sorted(gone)
+
+    async def unused(self) -> list[LayerRecord]:
+        """What `release_unused` would remove."""
+        async with self._sweeping:
+            needed = self._needed()
+            return [r for r in self._records.layers.values() if r.chain_id not in needed]
 
     async def stale_mounts(self, needed: Callable[[], Collection[str]]) -> list[str]:
         """Containers whose tree a former daemon has mounted, but for those that are `needed`."""

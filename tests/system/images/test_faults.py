@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from naru.engine.images.check import Check, Problem
+from naru.engine.check.blobs import BlobInspection
+from naru.engine.check.check import Check, Problem
+from naru.engine.check.images import ImageInspection
+from naru.engine.check.layers import LayerInspection
 from naru.spec.reference import parse
 from tests.system.images.archives import collect, docker_archive, pieces
 from tests.system.images.conftest import Images
@@ -21,7 +24,14 @@ _REPOSITORY = Path(__file__).parents[3]
 
 
 async def problems(images: Images, *, repair: bool = False) -> list[Problem]:
-    return [problem async for problem in Check(library=images.library).run(repair=repair)]
+    check = Check(
+        inspections=[
+            ImageInspection(library=images.library),
+            BlobInspection(library=images.library),
+            LayerInspection(library=images.library),
+        ]
+    )
+    return [problem async for problem in check.run(repair=repair, verify=True)]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -71,8 +81,7 @@ async def test_check_finds_and_repairs(images: Images) -> None:
     assert found == {
         "orphan-blob": orphan, "damaged-blob": damaged.id, "orphan-layer": "e" * 64,
     }  # fmt: skip
-    await problems(images, repair=True)
-    await images.layers.recover()
+    assert {problem.state for problem in await problems(images, repair=True)} == {"repaired"}
     assert await problems(images) == []
     images.blobs.remove(image.id)
     assert [problem.kind for problem in await problems(images)] == ["missing-blob"]

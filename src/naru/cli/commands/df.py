@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from naru.cli.commands.images import names_of
+from naru.cli.failures import CliError
 from naru.cli.filters import shorten
 from naru.cli.flags import Parser
 from naru.cli.output import listing, table
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from naru.cli.main import Context
 
 FLAGS = """
+-a --all = Show every byte of the data root, by what it is there for
 --format string = 'table', 'table TEMPLATE', 'json' or a Go template
 -v --verbose = Show each object
 """
@@ -128,7 +130,52 @@ def details(usage: dict[str, Any], now: float) -> str:
     return text + f"\nBuild cache usage: {human_size(total)}\n\n" + table(lines)
 
 
+def _everything(usage: dict[str, Any], values: Values) -> None:
+    """--all: of ours, not of docker's."""
+    if values["format"] == "json":
+        from naru.cli.jsontext import dumps
+
+        print(dumps(usage))
+        return
+    if values["format"] not in ("", "table"):
+        raise CliError("--format: with --all it is 'table' or 'json'")
+    lines = [["KIND", "COUNT", "SIZE", "BYTES"]]
+    lines += [
+        [kind["Kind"], str(kind["Count"]), human_size4(kind["Size"]), str(kind["Size"])]
+        for kind in usage["Kinds"]
+    ]
+    lines.append(["total", "", human_size4(usage["Total"]), str(usage["Total"])])
+    disk = usage["FileSystem"]
+    print(
+        f"{usage['DataRoot']} (storage driver {usage['Driver']})\n\n{table(lines)}\n"
+        f"Free on its disk: {human_size4(disk['Free'])} of {human_size4(disk['Size'])},"
+        f" of which {human_size4(disk['KeptFree'])} stay free of images (min-free-space)"
+    )
+    if values["verbose"]:
+        lines = [["CONTAINER ID", "NAME", "LAYER", "LOG", "FILES"]]
+        lines += [
+            [short_id(each["Id"]), each["Name"],
+             *(human_size4(each[part]) for part in ("Layer", "Log", "Files"))]
+            for each in usage["Containers"]
+        ]  # fmt: skip
+        print("\n" + table(lines), end="")
+        lines = [["VOLUME NAME", "SIZE"]]
+        lines += [[each["Name"], human_size4(each["Size"])] for each in usage["Volumes"]]
+        print("\n" + table(lines), end="")
+        lines = [["LAYER", "SIZE", "STORAGE ID"]]
+        lines += [
+            [each["ChainId"].removeprefix("init:").removeprefix("sha256:")[:12]
+             + (" (init)" if each["ChainId"].startswith("init:") else ""),
+             human_size4(each["Size"]), each["StorageId"]]
+            for each in usage["Layers"]
+        ]  # fmt: skip
+        print("\n" + table(lines), end="")
+
+
 def run(context: Context, values: Values, arguments: list[str]) -> None:
+    if values["all"]:
+        _everything(context.client.get("/naru/system/df"), values)
+        return
     usage = context.client.get("/system/df")
     if values["verbose"] and values["format"] in ("", "table"):
         print(details(usage, time.time()), end="")

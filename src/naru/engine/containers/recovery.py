@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from naru.engine.containers import restart_policy
@@ -20,7 +18,7 @@ from naru.engine.containers.containers import Containers
 from naru.engine.containers.exits import Exits
 from naru.engine.containers.paths import ContainerPaths
 from naru.engine.containers.pump import Pump
-from naru.engine.containers.remains import remove_tree
+from naru.engine.containers.remains import remove_tree, unrecorded
 from naru.engine.containers.remove import Remove
 from naru.engine.containers.start import Start
 from naru.engine.containers.streams import Stdio, Streams
@@ -180,17 +178,11 @@ class Recovery:
 
     async def _clear_leftovers(self) -> None:
         """Directories without a record: a create or a removal that a kill interrupted."""
-        for container_id in await asyncio.to_thread(_names_in, self._paths.containers):
-            if self._containers.get(container_id) is None:
-                log.info("container %s: taking away what is left of it", container_id[:12])
-                try:
-                    await self._remove.recover(container_id)
-                except Exception:
-                    log.exception("container %s: leftovers stay", container_id[:12])
-        for container_id in await asyncio.to_thread(_names_in, self._paths.bundles):
-            if self._containers.get(container_id) is None:
-                await asyncio.to_thread(remove_tree, self._paths.bundle(container_id))
-
-
-def _names_in(directory: Path) -> list[str]:
-    return sorted(os.listdir(directory)) if directory.exists() else []
+        for container_id in await unrecorded(self._containers, self._paths.containers):
+            log.info("container %s: taking away what is left of it", container_id[:12])
+            try:
+                await self._remove.recover(container_id)
+            except Exception:
+                log.exception("container %s: leftovers stay", container_id[:12])
+        for container_id in await unrecorded(self._containers, self._paths.bundles):
+            await asyncio.to_thread(remove_tree, self._paths.bundle(container_id))

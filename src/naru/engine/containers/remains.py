@@ -1,13 +1,16 @@
-"""Removal of a container's directories: idempotent, and safe against mounts left inside."""
+"""What containers leave on the disk: found, and removed with the mounts that are still inside."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from naru.engine.containers.containers import Containers
 from naru.kernel import mounts
 
 
@@ -21,6 +24,22 @@ def remove_tree(directory: Path) -> None:
     if not directory.exists():
         return
     shutil.rmtree(directory, onerror=_gone_is_fine)
+
+
+async def unrecorded(containers: Containers, folder: Path) -> list[str]:
+    """The containers that have an entry in `folder`, no record, and nobody at work on them."""
+    names = await asyncio.to_thread(_names_in, folder)
+    busy = containers.unrecorded()
+    unknown = [name for name in names if containers.get(name) is None and name not in busy]
+    if not unknown:
+        return []
+    # Once more: a removal that was under way is through by now.
+    here = await asyncio.to_thread(_names_in, folder)
+    return [name for name in unknown if name in here]
+
+
+def _names_in(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if folder.exists() else []
 
 
 def _gone_is_fine(

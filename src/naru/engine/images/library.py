@@ -35,6 +35,7 @@ class Library:
         self._configs: OrderedDict[str, ImageConfig] = OrderedDict()
         self.changing = asyncio.Lock()
         """Held while names and images change: what is decided on them stays true meanwhile."""
+        self._sweeping = asyncio.Lock()
 
     # -- finding --------------------------------------------------------------------------------
 
@@ -232,7 +233,20 @@ class Library:
 
     async def sweep(self) -> int:
         """Remove layers and blobs that no image needs -> bytes of the blobs freed."""
+        async with self._sweeping:
+            return await self._sweep()
+
+    async def settled(self) -> None:
+        """Wait for the removals that have begun: what is unneeded after it is so for good."""
+        async with self.changing:
+            pass
+        async with self._sweeping:
+            pass
+
+    async def _sweep(self) -> int:
         await self.layers.release_unused()
+        # What an image needed has lost its record for good, before it is gone.
+        await self.records.flush()
         needed = self.needed_blobs()
         freed = await asyncio.to_thread(self.blobs.sweep, needed)
         gone = [b.id for b in self.records.blobs.values() if not self.blobs.has(b.id)]

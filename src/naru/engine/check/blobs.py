@@ -1,0 +1,86 @@
+"""Blobs: those that nobody needs, that are not all there, or not what they are named."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator
+
+from naru.engine.check.finding import Finding
+from naru.engine.images.library import Library
+from naru.store.records import delete
+
+
+class BlobInspection:
+    def __init__(self, *, library: Library) -> None:
+        self._library = library
+
+    async def findings(self, *, verify: bool) -> AsyncIterator[Finding]:
+        for leftover in await asyncio.to_thread(self._library.blobs.leftovers):
+            yield Finding(
+                "half-done", f"blobs/partial/{leftover}", "a blob that nobody is making",
+                functools.partial(asyncio.to_thread, self._library.blobs.discard, leftover),
+                "remove it",
+            )  # fmt: skip
+        for digest in await self._orphans():
+            yield Finding(
+                "orphan-blob", digest, "no image needs it", self._library.sweep, "remove it"
+            )
+        async for finding in self._contents(verify=verify):
+            yield finding
+        for blob in self._library.records.blobs.values():
+            if not self._library.blobs.has(blob.id) and not self._library.blobs.is_leased(blob.id):
+                yield Finding(
+                    "missing-blob", blob.id, "it has a record, and no file",
+                    functools.partial(self._forget, blob.id), "remove the record",
+                )  # fmt: skip
+
+    async def _orphans(self) -> list[str]:
+        blobs = self._library.blobs
+        here = await asyncio.to_thread(lambda: list(blobs.digests()))
+        unneeded = self._unneeded(here)
+        if unneeded:
+            await self._library.settled()
+        return [digest for digest in self._unneeded(unneeded) if blobs.has(digest)]
+
+    def _unneeded(self, digests: list[str]) -> list[str]:
+        needed, blobs = self._library.needed_blobs(), self._library.blobs
+        return [each for each in digests if each not in needed and not blobs.is_leased(each)]
+
+    async def _contents(self, *, verify: bool) -> AsyncIterator[Finding]:
+        blobs, sizes = self._library.blobs, self._sizes()
+        for digest in sorted(self._library.needed_blobs()):
+            text = await asyncio.to_thread(self._fault, digest, sizes.get(digest), verify)
+            # Still needed, and still there: an image may be removed while its blobs are read.
+            if text and digest in self._library.needed_blobs() and blobs.has(digest):
+                yield Finding(
+                    "damaged-blob", digest, text, functools.partial(self._remove, digest),
+                    "remove it",
+                )  # fmt: skip
+
+    def _fault(self, digest: str, size: int | None, verify: bool) -> str:
+        blobs = self._library.blobs
+        if not blobs.has(digest):
+            return ""
+        found = blobs.size(digest)
+        if size is not None and found != size:
+            return f"it has {found} bytes instead of {size}"
+        if verify and not blobs.verify(digest):
+            return "its bytes are not what it is named"
+        return ""
+
+    def _sizes(self) -> dict[str, int]:
+        records = self._library.records
+        sizes = {blob.id: blob.size for blob in records.blobs.values()}
+        for image in records.images.values():
+            sizes |= {layer.digest: layer.size for layer in image.layers}
+        return sizes
+
+    async def _remove(self, digest: str) -> None:
+        await self._forget(digest)
+        await asyncio.to_thread(self._library.blobs.remove, digest)
+
+    async def _forget(self, digest: str) -> None:
+        records = self._library.records
+        if digest in records.blobs:
+            await records.commit(delete(records.blobs, digest))

@@ -1,0 +1,60 @@
+"""Images: the documents that they are made of are there, and names lead to images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator
+
+from naru.engine.check.finding import Finding
+from naru.engine.images.library import Library
+from naru.spec.images import ImageRecord
+from naru.spec.layers import chain_id
+from naru.store.records import delete
+
+AGAIN = "pull or load the image again, or remove it"
+
+
+class ImageInspection:
+    def __init__(self, *, library: Library) -> None:
+        self._library = library
+
+    async def findings(self, *, verify: bool) -> AsyncIterator[Finding]:
+        for image in self._library.records.images.values():
+            for finding in self._parts(image):
+                yield finding
+        for tag in self._library.records.tags.values():
+            if tag.image_id not in self._library.records.images:
+                yield Finding(
+                    "loose-name", tag.name, f"it names no image: {tag.image_id}",
+                    functools.partial(self._untag, tag.name), "remove the name",
+                )  # fmt: skip
+
+    def _parts(self, image: ImageRecord) -> list[Finding]:
+        blobs, layers = self._library.blobs, self._library.layers
+        name = self._shown(image)
+        found = [
+            Finding("missing-blob", digest, f"it is the {what} of image {name}", remedy=AGAIN)
+            for what, digest in (
+                ("config", image.id), ("manifest", image.manifest), ("index", image.index)
+            )
+            if digest and not blobs.has(digest)
+        ]  # fmt: skip
+        chain: str | None = None
+        for diff_id in image.diff_ids:
+            chain = chain_id(chain, diff_id)
+            if layers.get(chain) is None:
+                found.append(
+                    Finding("missing-layer", chain, f"image {name} has it", remedy=AGAIN)
+                )
+        return found
+
+    def _shown(self, image: ImageRecord) -> str:
+        names = self._library.names_of(image.id)
+        return names[0].familiar if names else image.id.removeprefix("sha256:")[:12]
+
+    async def _untag(self, name: str) -> None:
+        records = self._library.records
+        async with self._library.changing:
+            tag = records.tags.get(name)
+            if tag is not None and tag.image_id not in records.images:
+                await records.commit(delete(records.tags, name))
