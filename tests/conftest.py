@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
 from tests.harness.daemon import Daemon
-from tests.harness.leaks import Leftovers, left_behind, snapshot
+from tests.harness.leaks import SCRATCH, Leftovers, left_behind, snapshot
 
 # A slow machine is no failure; the number of examples bounds the time.
 hypothesis.settings.register_profile("naru", deadline=None)
@@ -48,6 +50,12 @@ def own_daemon(needs_root: None) -> Iterator[Daemon]:
         started.stop()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any temporary file is made: all are below a directory of this session's own."""
+    SCRATCH.mkdir(mode=0o711, exist_ok=True)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(SCRATCH)
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[_BEFORE] = snapshot()
 
@@ -55,7 +63,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A run that leaves something behind on the machine has failed."""
     left = left_behind(session.config.stash[_BEFORE], snapshot())
-    if left:
+    if not left:
+        shutil.rmtree(SCRATCH, ignore_errors=True)
+    else:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.write_line("\nleft behind on this machine:\n  " + "\n  ".join(left), red=True)

@@ -182,8 +182,8 @@ def remains(daemon: Daemon) -> list[str]:
     left += [f"link {line.split()[1]}" for line in links if "veth" in line]
     left += [f"port {element}" for element in _published(daemon)]
     left += [f"socket {line}" for line in _listeners(daemon)]
-    tops = Path("/sys/fs/cgroup").glob("*/naru/*")
-    left += [str(group) for group in tops if group.name in known]
+    groups = [child for group in daemon.cgroups() for child in group.iterdir()]
+    left += [str(group) for group in groups if group.is_dir()]
     return left
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import select
 import shutil
@@ -12,9 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.harness.leaks import GROUP
 from tests.harness.netns import NetworkNamespace
 
 BIN = Path(sys.executable).parent
+_numbers = itertools.count()
 READY = b"API listen on"
 START_TIMEOUT = 30.0
 
@@ -44,6 +48,7 @@ class Daemon:
         self._options = options
         self._program = program
         self._env = env or {}
+        self.cgroup_parent = f"/{GROUP}-{next(_numbers)}"
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -59,6 +64,7 @@ class Daemon:
             "--exec-root", str(self.exec_root),
             "-p", str(self.root / "pid"),
             "--config-file", str(self.root / "daemon.json"),
+            "--cgroup-parent", self.cgroup_parent,
             *self._options,
         ]  # fmt: skip
 
@@ -183,6 +189,11 @@ class Daemon:
                     found.append(int(entry.name))
         return found
 
+    def cgroups(self) -> list[Path]:
+        """The groups that hold its containers' groups, one in each hierarchy."""
+        name, top = self.cgroup_parent.lstrip("/"), Path("/sys/fs/cgroup")
+        return [path for path in (top / name, *top.glob(f"*/{name}")) if path.is_dir()]
+
     def stop(self) -> None:
         """Remove every container, end the daemon, and take the roots away."""
         try:
@@ -194,6 +205,9 @@ class Daemon:
                     self.docker("rm", "-f", "-v", *ids, check=False, timeout=120)
                 self.terminate()
         finally:
+            for group in self.cgroups():
+                with contextlib.suppress(OSError):  # one with groups in it is left, and reported
+                    group.rmdir()
             if self._made_netns:
                 self.netns.close()
             if self._made_root:

@@ -1,23 +1,48 @@
-"""What tests could leave behind on a machine, listed, so that before and after can be compared."""
+"""What tests could leave behind on a machine, listed, so that before and after can be compared.
+
+On a machine of its own (CI is set) all that appears during a session counts. Elsewhere others may
+run tests, too: there only what can be told to be this session's own counts. All that a session
+makes in the file system is below `SCRATCH`, and its containers' groups are below a group with the
+session's pid in its name.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 Leftovers = dict[str, frozenset[str]]
 
+SCRATCH = Path(f"/tmp/naru-t{os.getpid()}")
+"""Short: Unix sockets are made below it, and their addresses have 107 bytes."""
 
-def snapshot() -> Leftovers:
-    """Every mount, link, namespace, cgroup, nft table and Naru process there is now."""
-    return {
+GROUP = f"naru-test-{os.getpid()}"
+"""The first part of the names of the session's cgroups."""
+
+
+def snapshot(*, alone: bool = bool(os.environ.get("CI"))) -> Leftovers:
+    """Every mount, link, namespace, cgroup, nft table and Naru process there is now.
+
+    Without `alone` only this session's: links, namespaces and tables, which belong to nobody, are
+    left out. A session's daemons have them in network namespaces of their own, which are mounts.
+    """
+    found = {
         "mounts": frozenset(_mounts()),
-        "links": frozenset(entry.name for entry in Path("/sys/class/net").iterdir()),
-        "namespaces": frozenset(_names(Path("/run/netns"))),
         "cgroups": frozenset(_cgroups()),
-        "nft tables": frozenset(_nft_tables()),
         "processes": frozenset(_processes()),
         "loop devices": frozenset(_loops()),
+    }
+    if not alone:
+        return {
+            kind: frozenset(each for each in items if f"{SCRATCH}/" in each or GROUP in each)
+            for kind, items in found.items()
+        }
+    return found | {
+        "links": frozenset(entry.name for entry in Path("/sys/class/net").iterdir()),
+        "namespaces": frozenset(_names(Path("/run/netns"))),
+        "nft tables": frozenset(_nft_tables()),
     }
 
 
@@ -36,15 +61,11 @@ def _names(folder: Path) -> list[str]:
 
 
 def _cgroups() -> list[str]:
-    """Groups made by Naru, in every hierarchy; the machine's own come and go.
-
-    `naru` itself is all daemons' together and stays, empty, as dockerd's `docker` does.
-    """
+    """Groups made by Naru, in every hierarchy; the machine's own come and go."""
     top = Path("/sys/fs/cgroup")
     depths = ("*", "*/*", "*/*/*", "*/*/*/*")
     groups = [path for depth in depths for path in top.glob(depth) if path.is_dir()]
-    ours = [path for path in groups if "naru" in path.name or "naru" in path.parent.name]
-    return [str(path) for path in ours if path.name != "naru"]
+    return [str(path) for path in groups if "naru" in f"{path.name} {path.parent.name}"]
 
 
 def _nft_tables() -> list[str]:
@@ -53,18 +74,26 @@ def _nft_tables() -> list[str]:
 
 
 def _processes() -> list[str]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            argv = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue  # it ended while we looked
-        text = b" ".join(argv).decode(errors="replace")
-        if "bin/narud" in text or "supervisor_main" in text or "naru-test-" in text:
-            found.append(f"{entry.name} {text.strip()}")
-    return found
+    """Daemons, supervisors, and whatever runs in a container of a session or for one."""
+    return [
+        f"{entry.name} {' '.join(signs)}"
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and (signs := list(_signs(entry)))
+    ]
+
+
+def _signs(process: Path) -> Iterator[str]:
+    """By what a process is known to be Naru's: its command line, or the root that it sees."""
+    try:
+        command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        mounts = (process / "mountinfo").read_text().splitlines()
+    except OSError:
+        return  # it ended while we looked
+    if any(sign in command for sign in ("bin/narud", "supervisor_main", "/tmp/naru-")):
+        yield command.strip()
+    roots = [line for line in mounts if line.split()[4] == "/"]
+    if roots and "/tmp/naru-" in roots[-1]:
+        yield roots[-1]
 
 
 def _loops() -> list[str]:
