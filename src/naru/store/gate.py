@@ -1,8 +1,9 @@
-"""A door that much passes at once, and that one may close for itself."""
+"""A door that many pass at once, tasks and threads, and that one may close for itself."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -10,38 +11,78 @@ from contextlib import asynccontextmanager, contextmanager
 class Gate:
     def __init__(self) -> None:
         self._inside = 0
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._changed = threading.Condition()
+        self._closed = False  # no task comes in any more
+        self._held = False  # and nobody is inside any more
         self._open = asyncio.Event()
         self._open.set()
+        self._left: asyncio.Future[None] | None = None  # of the one who waits for it to be empty
 
     @asynccontextmanager
     async def passing(self) -> AsyncIterator[None]:
         """Wait while it is closed; while one is inside nobody can close it."""
-        while not self._open.is_set():
+        while not self._enter():
             await self._open.wait()
-        with self._entered():
+        try:
             yield
+        finally:
+            self._leave()
+
+    @contextmanager
+    def passing_in_thread(self) -> Iterator[None]:
+        """The same for worker threads. Blocks.
+
+        While others are still inside it lets in: it may be their work that this thread does.
+        """
+        with self._changed:
+            while self._held:
+                self._changed.wait()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            self._leave()
 
     @asynccontextmanager
     async def closed(self, *, seconds: float) -> AsyncIterator[None]:
         """Let nobody in, and wait until those inside have left; `TimeoutError` after `seconds`."""
-        while not self._open.is_set():
+        while self._closed:
             await self._open.wait()
+        left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with self._changed:
+            self._closed = True
+            self._left = left
+            if not self._inside:
+                self._held = True
+                left.set_result(None)
         self._open.clear()
         try:
-            await asyncio.wait_for(self._empty.wait(), seconds)
+            await asyncio.wait_for(left, seconds)
             yield
         finally:
+            with self._changed:
+                self._closed = self._held = False
+                self._left = None
+                self._changed.notify_all()
             self._open.set()
 
-    @contextmanager
-    def _entered(self) -> Iterator[None]:
-        self._inside += 1
-        self._empty.clear()
-        try:
-            yield
-        finally:
+    def _enter(self) -> bool:
+        with self._changed:
+            if self._closed:
+                return False
+            self._inside += 1
+            return True
+
+    def _leave(self) -> None:
+        with self._changed:
             self._inside -= 1
-            if not self._inside:
-                self._empty.set()
+            left = self._left if not self._inside else None
+            if left is not None:
+                self._held = True
+        if left is not None:
+            left.get_loop().call_soon_threadsafe(_done, left)
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -10,6 +10,7 @@ from msgspec import field
 
 from naru.api.messages import Request, Response, Router, Stream
 from naru.api.routes.image_transfers import encode_messages
+from naru.engine.storage.bench import StorageBench
 from naru.engine.storage.inspect import InspectLayers
 from naru.engine.storage.migrate import Migration, Wanted
 from naru.engine.storage.picture import picture
@@ -27,16 +28,28 @@ class _Migrate(Api, frozen=True):
     stop: bool = False
 
 
+class _Bench(Api, frozen=True):
+    """`size` of the large file in bytes; 0 is the usual one."""
+
+    drivers: list[str] = field(default_factory=list)
+    size: int = 0
+    quick: bool = False
+
+
 class StorageRoutes:
-    def __init__(self, *, migration: Migration, inspect: InspectLayers) -> None:
+    def __init__(
+        self, *, migration: Migration, inspect: InspectLayers, bench: StorageBench
+    ) -> None:
         self._migration = migration
         self._inspect = inspect
+        self._bench = bench
 
     def register(self, router: Router) -> None:
         router.add("POST", "/naru/storage/migrate", self.migrate)
         router.add("GET", "/naru/storage/migrate", self.pending)
         router.add("DELETE", "/naru/storage/migrate", self.abandon)
         router.add("GET", "/naru/storage/inspect/{ref:.*}", self.inspect)
+        router.add("POST", "/naru/storage/bench", self.bench)
 
     async def migrate(self, request: Request) -> Stream:
         wanted = await request.json(_Migrate)
@@ -82,3 +95,8 @@ class StorageRoutes:
             )
             return Response(drawn.encode(), content_type="text/plain; charset=utf-8")
         return Response(await asyncio.to_thread(msgspec.json.encode, found))
+
+    async def bench(self, request: Request) -> Stream:
+        wanted = await request.json(_Bench)
+        messages = self._bench(drivers=wanted.drivers, large=wanted.size, quick=wanted.quick)
+        return Stream(encode_messages(messages))

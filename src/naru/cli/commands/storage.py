@@ -32,7 +32,7 @@ BENCH_FLAGS = """
 --drivers strings = Compare these only
 --format string:text = 'text' or 'json'
 --quick = Few rounds: seconds, for a first look
---size bytes:256m = Size of the large file
+--size bytes = Size of the large file (256 MiB; with --quick 32 MiB)
 --svg string = Write the plot to a file ('-' is standard output)
 """
 
