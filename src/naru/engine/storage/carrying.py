@@ -6,9 +6,9 @@ import asyncio
 import secrets
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack, closing
 from typing import BinaryIO, TypeVar, cast
 
+from naru.engine.images.layer_tars import LayerTars
 from naru.engine.images.library import Library
 from naru.engine.images.progress import Progress, step
 from naru.engine.storage.planning import order
@@ -18,8 +18,8 @@ from naru.spec.errors import InternalError
 from naru.spec.layers import LayerRecord
 from naru.spec.storage import CarriedRecord
 from naru.store.carry import Carrier
-from naru.store.compression import Inflated
 from naru.store.driver import KeepsMounts, StorageDriver
+from naru.store.piece_reader import PieceReader
 from naru.store.records import Records, delete, put
 from naru.store.shared_layers import unmount_all
 from naru.store.sizes import parse_size
@@ -119,13 +119,12 @@ class Carrying:
         await self._carried(layer.chain_id, new, size)
 
     def _image_layer(self, layer: LayerRecord, new: str, parent: str | None) -> int:
+        tars = LayerTars(self._library)
         kept = self._library.layer_blob(layer.diff_id)
-        with ExitStack() as held:
+        with self._library.blobs.lease([kept.id] if kept else []):
             tar: BinaryIO | None = None
-            if kept is not None:
-                held.enter_context(self._library.blobs.lease([kept.id]))
-                source = held.enter_context(self._library.blobs.open(kept.id))
-                tar = cast(BinaryIO, held.enter_context(closing(Inflated(source))))
+            if kept is not None or tars.kept_by_driver(layer.diff_id) is not None:
+                tar = cast(BinaryIO, PieceReader(tars.pieces(layer.diff_id)))
             return self._carrier.image_layer(layer.storage_id, new, parent, layer.diff_id, tar)
 
     async def _writable(self, container: ContainerRecord) -> None:

@@ -15,6 +15,7 @@ from naru.engine.storage.figures import (
     advice,
     medians,
     ratios,
+    shown_ratio,
     shown_time,
 )
 from naru.engine.storage.svg import FAINT, SOFT, Sheet, fitted
@@ -68,7 +69,7 @@ def _draw_panel(
 ) -> None:
     found, times = medians(figures), ratios(figures)
     sheet.words(x, y + 12, trial.name, bold=True, size=13)
-    sheet.words(x + 8 + 8 * len(trial.name), y + 12, fitted(trial.about, 350, 11), size=11,
+    sheet.words(x + 16 + 7.8 * len(trial.name), y + 12, fitted(trial.about, 372, 11), size=11,
                 color=SOFT)  # fmt: skip
     known = [driver for driver in found if trial.name in found[driver]]
     ordered = sorted(known, key=lambda driver: found[driver][trial.name])
@@ -87,7 +88,7 @@ def _draw_panel(
         sheet.words(x + _LEFT - 8, top + 13, driver, size=11.5, anchor="end")
         sheet.box(x + _LEFT, top, length, _BAR, COLORS.get(driver, "#5b6ee1"), radius=3,
                   tip=f"{driver}: {shown_time(value)}")  # fmt: skip
-        label = shown_time(value) + (f"  ({ratio:.2g}x)" if number else "")
+        label = shown_time(value) + (f"  ({shown_ratio(ratio)})" if number else "")
         sheet.words(x + _LEFT + length + 6, top + 13, label, size=11)
 
 

@@ -25,6 +25,9 @@ from naru.store.tarwriter import TarWriter
 
 DEPTH = 60
 _DEEP_FILES = 200
+_TYPICAL_LAYERS = 5
+_TYPICAL_FILES = 400  # in each of them
+_TYPICAL_SIZE = 16 << 10
 _PIECE = 1 << 20
 _PAGE = 4096
 _PAGES = 1000
@@ -44,6 +47,7 @@ class Bench:
         self._backing: list[Path] = []  # files of the driver's that hold the large one
         self.trials: dict[str, Callable[[], float]] = {
             "container": self.container,
+            "image layer": self.image_layer,
             "first write": self.first_write,
             "small files": self.small_files,
             "deep lookup": self.deep_lookup,
@@ -55,6 +59,11 @@ class Bench:
 
     def prepare(self) -> None:
         self._tops["large"] = self._layer(None, self._large_tar)
+        typical: str | None = None
+        for number in range(_TYPICAL_LAYERS):
+            typical = self._layer(typical, _typical_tar(number))
+        assert typical is not None
+        self._tops["typical"] = typical
         below: str | None = None
         for number in range(DEPTH):
             below = self._layer(below, _deep_tar if number == 0 else _thin_tar(number))
@@ -84,11 +93,22 @@ class Bench:
         target.mkdir(exist_ok=True)
         self._settle()
         begun = time.perf_counter()
-        layer = self._writable("deep")
+        layer = self._writable("typical")
         mount_all(self.driver.mounts(layer, target))
         unmount_all(target)
         self.driver.remove(layer)
         return time.perf_counter() - begun
+
+    def image_layer(self) -> float:
+        self._settle()
+        with self._spooled(_thin_tar(0)) as spool:
+            begun = time.perf_counter()
+            layer = self._name()
+            self.driver.create(layer, self._tops["typical"], writable=False)
+            self.driver.apply(layer, spool)
+            taken = time.perf_counter() - begun
+        self.driver.remove(layer)
+        return taken
 
     def first_write(self) -> float:
         with self._container("large") as root:
@@ -181,14 +201,19 @@ class Bench:
 
     def _layer(self, parent: str | None, write: Callable[[TarWriter], None]) -> str:
         layer = self._name()
+        with self._spooled(write) as spool:
+            self.driver.create(layer, parent, writable=False)
+            self.driver.apply(layer, spool)
+        return layer
+
+    @contextlib.contextmanager
+    def _spooled(self, write: Callable[[TarWriter], None]) -> Iterator[BinaryIO]:
         with tempfile.TemporaryFile(dir=self._root) as spool:
             tar = TarWriter(cast(BinaryIO, spool))
             write(tar)
             tar.close()
             spool.seek(0)
-            self.driver.create(layer, parent, writable=False)
-            self.driver.apply(layer, cast(BinaryIO, spool))
-        return layer
+            yield cast(BinaryIO, spool)
 
     def _name(self) -> str:
         self._count += 1
@@ -224,6 +249,18 @@ def _deep_tar(tar: TarWriter) -> None:
     tar.add(Entry("deep", DIRECTORY, mode=0o755))
     for number in range(_DEEP_FILES):
         tar.add(Entry(f"deep/{number}", mode=0o644, size=4), [b"deep"])
+
+
+def _typical_tar(number: int) -> Callable[[TarWriter], None]:
+    def write(tar: TarWriter) -> None:
+        data = bytes(range(256)) * (_TYPICAL_SIZE // 256)
+        for folder in range(_TYPICAL_FILES // 50):
+            where = f"usr/{number}/{folder}"
+            tar.add(Entry(where, DIRECTORY, mode=0o755))
+            for name in range(50):
+                tar.add(Entry(f"{where}/{name}", mode=0o644, size=len(data)), [data])
+
+    return write
 
 
 def _thin_tar(number: int) -> Callable[[TarWriter], None]:
