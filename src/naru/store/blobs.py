@@ -168,6 +168,11 @@ class BlobStore:
         with self.path(digest).open("rb") as file:
             return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest() == digest
 
+    def check_room(self, what: str, need: int) -> None:
+        """`NoSpace` where the disk has no room for `need` bytes. Cheap."""
+        if self._room is not None:
+            self._room.check(what, need)
+
     def _begin(self, path: Path) -> None:
         with self._lock:
             self._growing[path.name] += 1

@@ -55,7 +55,7 @@ class Meter:
     def __call__(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            self._room.check(self._what, size)
+            self._room.check(self._what)
             self._left = _STEP
 
 

@@ -21,15 +21,12 @@ FLAGS = """
 """
 
 
-def _text(problem: dict[str, Any], *, repair: bool) -> str:
+_BEFORE_REMEDY = {"repaired": "done", "found": "to do", "left": "to do by hand"}
+
+
+def _text(problem: dict[str, Any]) -> str:
     lines = f"{problem['Kind']}: {problem['What']}\n    {problem['Text']}"
-    if not problem["Remedy"]:
-        return lines
-    if problem["State"] == "repaired":
-        return f"{lines}; done: {problem['Remedy']}"
-    if problem["State"] == "found" and not repair:
-        return f"{lines}; to do: {problem['Remedy']}"
-    return f"{lines}; to do by hand: {problem['Remedy']}"
+    return f"{lines}; {_BEFORE_REMEDY[problem['State']]}: {problem['Remedy']}"
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> None:
@@ -47,7 +44,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> None:
         if form == "json":
             print(line.decode().rstrip("\n"), flush=True)
         elif "Kind" in message:
-            print(_text(message, repair=repair), flush=True)
+            print(_text(message), flush=True)
         else:
             print(_verdict(message, repair=repair))
     if left is None:
@@ -62,7 +59,7 @@ def _verdict(sums: dict[str, Any], *, repair: bool) -> str:
         return "No problems found."
     problems = "1 problem" if found == 1 else f"{found} problems"
     if not repair:
-        return f"{problems} found; 'naru system check --repair' removes what nobody needs."
+        return f"{problems} found. --repair removes what nobody needs, and what is damaged."
     return f"{problems} found, {found - left} repaired, {left} left."
 
 

@@ -24,7 +24,7 @@ class Problem(NamedTuple):
     kind: str
     what: str
     text: str
-    state: str  # found: nothing was tried; repaired; left: a repair failed, or there is none
+    state: str  # found: a repair would do; repaired; left: it has failed, or there is none
     remedy: str  # what a repair would do, or what somebody can do
 
 
@@ -36,6 +36,7 @@ class Check:
     async def run(self, *, repair: bool = False, verify: bool = False) -> AsyncIterator[Problem]:
         """Each problem as it is found. `verify` takes as long as reading all blobs does."""
         async with self._one:
+            # Of what is left a second look decides.
             left: dict[tuple[str, str], Problem] = {}
             repaired = False
             async for problem in self._look(repair=repair, verify=verify):
@@ -62,10 +63,10 @@ class Check:
 
     async def _judged(self, finding: Finding, *, repair: bool) -> Problem:
         kind, what, text, act, remedy = finding
-        if not repair:
-            return Problem(kind, what, text, FOUND, remedy)
         if act is None:
             return Problem(kind, what, text, LEFT, remedy)
+        if not repair:
+            return Problem(kind, what, text, FOUND, remedy)
         try:
             await act()
         except (NaruError, OSError) as error:

@@ -39,7 +39,10 @@ async def unrecorded(containers: Containers, folder: Path) -> list[str]:
 
 
 def _names_in(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder)) if folder.exists() else []
+    """What files are named after, their suffixes left out."""
+    if not folder.exists():
+        return []
+    return sorted({name.partition(".")[0] for name in os.listdir(folder)})
 
 
 def _gone_is_fine(
