@@ -193,6 +193,8 @@ class _Layers:
         missing = list(zip(descriptors, diff_ids, strict=True))[known:]
         for descriptor, _ in missing:
             self._report.emit(progress.step("Pulling fs layer", _short(descriptor)))
+        coming = [each for each, _ in missing if not self._library.blobs.has(each.digest)]
+        self._library.blobs.check_room("pull", sum(descriptor.size for descriptor in coming))
         transfers = [
             None if self._library.blobs.has(descriptor.digest) else self._begin(descriptor)
             for descriptor, _ in missing
@@ -203,8 +205,6 @@ class _Layers:
             self._report.emit(progress.step("Pull complete", _short(descriptor)))
         for transfer in transfers:
             if transfer is not None:
-        coming = [each for each, _ in missing if not self._library.blobs.has(each.digest)]
-        self._library.blobs.check_room("pull", sum(descriptor.size for descriptor in coming))
                 await transfer.finished()
 
     def _take_known(self, diff_ids: Sequence[str]) -> int:
