@@ -57,6 +57,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ip_masq: bool
     iptables: bool
     labels: tuple[str, ...]
+    layer_blobs: str  # "keep" or "drop"
     live_restore: bool
     log_driver: str
     log_format: str

@@ -109,6 +109,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("ip-masq", "ip-masq", types.Switch(), True, "Enable IP masquerading for the default bridge network"),
     Option("iptables", "iptables", types.Switch(), True, "Enable addition of firewall rules"),
     Option("label", "labels", types.Labels(), (), "Set key=value labels to the daemon", reloadable=True),
+    Option("layer-blobs", "layer-blobs", types.Choice("keep", "drop"), "keep", 'What becomes of a layer\'s compressed blob once it is unpacked; dropped is what can be made again to the byte ("keep"|"drop")'),
     Option("live-restore", "live-restore", types.Switch(), True, "Containers run on while the daemon is down: always so", reloadable=True),
     Option("log-driver", "log-driver", types.Text(), "json-file", "Default driver for container logs"),
     Option("log-format", "log-format", types.Choice("text", "json"), "text", 'Set the logging format ("text"|"json")'),

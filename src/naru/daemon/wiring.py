@@ -78,6 +78,7 @@ from naru.engine.events import Events
 from naru.engine.images.commit import Committer
 from naru.engine.images.imports import Importer
 from naru.engine.images.inquiries import Inquiries
+from naru.engine.images.layer_blobs import LayerBlobs
 from naru.engine.images.library import Library
 from naru.engine.images.listing import Listing as ImageListing
 from naru.engine.images.load import Loader
@@ -426,17 +427,20 @@ class App:
 
     def _build_images(self) -> None:
         config, library, transport = self._config, self._library, self._transport
+        blobs = LayerBlobs(library=library, drop=config.layer_blobs == "drop")
         ImageTransferRoutes(
             puller=Puller(
                 library=library,
                 transport=transport,
                 tasks=self._tasks,
+                blobs=blobs,
                 at_once=config.max_concurrent_downloads,
             ),
             pusher=Pusher(
                 library=library,
                 transport=transport,
                 tasks=self._tasks,
+                blobs=blobs,
                 at_once=config.max_concurrent_uploads,
             ),
             importer=Importer(library=library, transport=transport, version=__version__),

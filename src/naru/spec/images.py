@@ -48,4 +48,5 @@ class BlobRecord(msgspec.Struct, frozen=True, kw_only=True):
     diff_id: str = ""  # of a layer: the digest of its tar
     plain_size: int = 0  # of a layer: the bytes of its tar; 0 is "not known"
     created: int = 0  # ns since the epoch
+    recipe: str = ""  # of a layer: how its blob is made from its tar (`store/recipes`)
     repositories: list[str] = []  # where a registry is known to have it: mounts on push

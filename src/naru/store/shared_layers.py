@@ -14,21 +14,30 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from naru.kernel import mounts
 from naru.kernel.filesystems import sync_filesystem
 from naru.kernel.mounts import Mount
 from naru.spec.errors import InternalError, NaruError, NotFound
 from naru.spec.layers import LayerRecord, chain_id
-from naru.store.driver import StorageDriver
+from naru.store.driver import Stages, StorageDriver
 from naru.store.initlayer import make_mount_points
 from naru.store.records import Records, delete, put
 from naru.store.room import Room
 from naru.store.rounds import Rounds
-from naru.store.unpack import unpack
+from naru.store.unpack import check_digest, stage, unpack
 
 T = TypeVar("T")
+
+
+class StagedLayer(NamedTuple):
+    """A layer that is unpacked, over nothing and without a record."""
+
+    storage_id: str
+    diff_id: str
+    size: int  # bytes of its files
+
 
 _INIT = "init:"
 """Before an image's chain id: the name of the layer that its containers' own are made on."""
@@ -69,6 +78,43 @@ class SharedLayers:
         except BaseException:
             self.release(chain)
             raise
+
+    def stage(self, tar: BinaryIO, stop: threading.Event | None = None) -> StagedLayer:
+        """Unpack a layer of which neither the place nor the digest is known yet.
+
+        For worker threads, and only with a driver that `Stages`. What comes of it is to be given
+        to `adopt` or to `discard`.
+        """
+        storage_id = secrets.token_hex(32)
+        self._unrecorded.add(storage_id)
+        try:
+            size, diff_id = stage(
+                self.driver, storage_id, tar, stop or threading.Event(), self._room
+            )
+        except BaseException:
+            self._unrecorded.discard(storage_id)
+            raise
+        return StagedLayer(storage_id, diff_id, size)
+
+    async def adopt(self, parent_chain: str | None, staged: StagedLayer) -> LayerRecord:
+        """As `register`, of a layer that is staged already; it is used up, or discarded."""
+        chain = chain_id(parent_chain, staged.diff_id)
+        async with self._sweeping:
+            self.acquire(chain)
+        try:
+            record = await self._once(chain, lambda: self._place(chain, parent_chain, staged))
+        except BaseException:
+            self.release(chain)
+            raise
+        if record.storage_id != staged.storage_id:
+            await self.discard(staged)
+        return record
+
+    async def discard(self, staged: StagedLayer) -> None:
+        """Remove what nobody adopted. Idempotent."""
+        if staged.storage_id in self._unrecorded:
+            await self._run(self._bulk, self.driver.remove, staged.storage_id)
+            self._unrecorded.discard(staged.storage_id)
 
     def get(self, chain: str) -> LayerRecord | None:
         return self._records.layers.get(chain)
@@ -201,6 +247,16 @@ class SharedLayers:
     async def _unpack(
         self, chain: str, parent: str | None, diff_id: str, tar: BinaryIO
     ) -> LayerRecord:
+        if isinstance(self.driver, Stages):
+            # Unpacked while the layers below it are: only then it is put over them.
+            staged = await self._stage(tar)
+            try:
+                check_digest(diff_id, staged.diff_id)
+            except BaseException:
+                await self.discard(staged)
+                raise
+            return await self._place(chain, parent, staged)
+        await self._ready(parent)
         below = self.storage_id(parent) if parent else None
         # Not the chain id: the same layer's last life may still be being removed.
         storage_id = secrets.token_hex(32)
@@ -225,6 +281,44 @@ class SharedLayers:
                 await self._run(self._bulk, self.driver.remove, storage_id)
                 raise
             return await self._record(chain, diff_id, parent, storage_id, size)
+
+    async def _stage(self, tar: BinaryIO) -> StagedLayer:
+        stop = threading.Event()
+        work = asyncio.ensure_future(self._run(self._bulk, self.stage, tar, stop))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait([work])
+            if not work.cancelled() and work.exception() is None:
+                await self.discard(work.result())
+            raise
+
+    async def _place(self, chain: str, parent: str | None, staged: StagedLayer) -> LayerRecord:
+        driver = self.driver
+        assert isinstance(driver, Stages)
+        try:
+            await self._ready(parent)
+            below = self.storage_id(parent) if parent else None
+            await self._run(self._bulk, driver.place, staged.storage_id, below)
+            # Once for the whole layer: a call for each of its files would take minutes.
+            await self._syncing.round()
+            record = await self._record(
+                chain, staged.diff_id, parent, staged.storage_id, staged.size
+            )
+        except OSError as error:
+            await self.discard(staged)
+            raise InternalError(f"failed to register layer: {error}") from error
+        except BaseException:
+            await self.discard(staged)
+            raise
+        self._unrecorded.discard(staged.storage_id)
+        return record
+
+    async def _ready(self, parent: str | None) -> None:
+        """Wait for the layer below where it is in the making."""
+        if parent and (making := self._making.get(parent)) is not None:
+            await asyncio.shield(making)
 
     def check_room(self, what: str) -> None:
         """`NoSpace` where the disk is as full as it may become."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, cast
 
 from naru.spec.errors import InternalError, InvalidParameter, NoSpace
@@ -26,15 +27,51 @@ def unpack(
     room: Room | None = None,
 ) -> int:
     """Make the layer from `tar` -> bytes of its files. A failure, or `stop`, removes it again."""
+    with undone(driver, layer):
+        size, found = _apply(driver, layer, parent, tar, stop, room)
+        check_digest(diff_id, found)
+    return size
+
+
+def stage(
+    driver: StorageDriver,
+    layer: str,
+    tar: BinaryIO,
+    stop: threading.Event,
+    room: Room | None = None,
+) -> tuple[int, str]:
+    """Make the layer from `tar`, over nothing yet -> (bytes of its files, the tar's digest)."""
+    with undone(driver, layer):
+        return _apply(driver, layer, None, tar, stop, room)
+
+
+def check_digest(expected: str, found: str) -> None:
+    if found != expected:
+        raise InvalidParameter(
+            f"filesystem layer verification failed: expected {expected}, got {found}"
+        )
+
+
+def _apply(
+    driver: StorageDriver,
+    layer: str,
+    parent: str | None,
+    tar: BinaryIO,
+    stop: threading.Event,
+    room: Room | None,
+) -> tuple[int, str]:
     hashed = _Hashed(tar, stop, room)
+    driver.create(layer, parent, writable=False)
+    size = driver.apply(layer, cast(BinaryIO, hashed))
+    hashed.drain()
+    return size, hashed.digest()
+
+
+@contextmanager
+def undone(driver: StorageDriver, layer: str) -> Iterator[None]:
+    """Where something fails the layer is removed, and the error says it in the engine's words."""
     try:
-        driver.create(layer, parent, writable=False)
-        size = driver.apply(layer, cast(BinaryIO, hashed))
-        hashed.drain()
-        if hashed.digest() != diff_id:
-            raise InvalidParameter(
-                f"filesystem layer verification failed: expected {diff_id}, got {hashed.digest()}"
-            )
+        yield
     except BaseException as error:
         driver.remove(layer)
         if isinstance(error, TarError | ExtractError):
@@ -44,7 +81,6 @@ def unpack(
         if isinstance(error, OSError):
             raise InternalError(f"failed to register layer: {error}") from error
         raise
-    return size
 
 
 class _Hashed:

@@ -102,3 +102,31 @@ def tree(root: Path) -> dict[str, tuple[object, ...]]:
             status.st_nlink if stat.S_ISREG(status.st_mode) else 1, content, xattrs,
         )  # fmt: skip
     return found
+
+
+def oci_archive(name: str, blobs: list[bytes], parts: list[bytes], kind: str = "gzip") -> bytes:
+    """An OCI layout of one image; `blobs` are the compressed `parts`."""
+    document = json.dumps({
+        "architecture": "amd64", "os": "linux", "config": {"Cmd": ["/bin/tool"]},
+        "rootfs": {"type": "layers", "diff_ids": [sha(part) for part in parts]},
+    }).encode()  # fmt: skip
+    suffix = f"+{kind}" if kind else ""
+    manifest = json.dumps({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": _described("application/vnd.oci.image.config.v1+json", document),
+        "layers": [_described(f"application/vnd.oci.image.layer.v1.tar{suffix}", b) for b in blobs],
+    }).encode()  # fmt: skip
+    entry = _described("application/vnd.oci.image.manifest.v1+json", manifest)
+    index = {
+        "schemaVersion": 2,
+        "manifests": [{**entry, "annotations": {"io.containerd.image.name": name}}],
+    }
+    return tar([
+        (Entry("oci-layout"), b'{"imageLayoutVersion": "1.0.0"}'),
+        *((Entry(f"blobs/sha256/{sha(blob)[7:]}"), blob) for blob in (*blobs, document, manifest)),
+        (Entry("index.json"), json.dumps(index).encode()),
+    ])  # fmt: skip
+
+
+def _described(media_type: str, data: bytes) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": sha(data), "size": len(data)}

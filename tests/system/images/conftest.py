@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from naru.engine.images.imports import Importer
+from naru.engine.images.layer_blobs import LayerBlobs
 from naru.engine.images.library import Library
 from naru.engine.images.listing import Listing
 from naru.engine.images.load import Loader
@@ -33,22 +34,36 @@ from naru.store.records import Records
 class Images:
     """The wired parts; `close()` and `open()` again stand for a restart of the daemon."""
 
-    def __init__(self, root: Path, mirrors: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        mirrors: tuple[str, ...] = (),
+        *,
+        driver: str = "overlay2",
+        drop: bool = False,
+    ) -> None:
         self.root = root
         self.mirrors = mirrors
+        self.driver = driver
+        self.drop = drop
 
     async def open(self) -> Images:
         self.records = Records.open(self.root / "records.db")
         self.blobs = BlobStore(self.root / "blobs")
-        driver = choose("overlay2", self.root)
+        driver = choose(self.driver, self.root)
         self.layers = LayerStore(
             root=self.root, records=self.records, driver=driver, run_root=self.root / "run"
         )
         self.tasks = Tasks()
         self.library = Library(records=self.records, blobs=self.blobs, layers=self.layers)
         self.transport = Transport(resolver=Resolver(mirrors=self.mirrors), user_agent="naru/test")
-        self.puller = Puller(library=self.library, transport=self.transport, tasks=self.tasks)
-        self.pusher = Pusher(library=self.library, transport=self.transport, tasks=self.tasks)
+        blobs = self.layer_blobs = LayerBlobs(library=self.library, drop=self.drop)
+        self.puller = Puller(
+            library=self.library, transport=self.transport, tasks=self.tasks, blobs=blobs
+        )
+        self.pusher = Pusher(
+            library=self.library, transport=self.transport, tasks=self.tasks, blobs=blobs
+        )
         self.importer = Importer(library=self.library, transport=self.transport, version="0.1")
         self.loader = Loader(library=self.library, tasks=self.tasks)
         self.saver = Saver(library=self.library)

@@ -73,8 +73,8 @@ async def test_check_finds_and_repairs(images: Images) -> None:
     image = images.library.find("app:1")
     assert await problems(images) == []
     orphan = images.blobs.put(b"nobody's")
-    damaged = images.library.layer_blob(image.diff_ids[0])
-    assert damaged is not None
+    with images.blobs.lease() as lease:
+        damaged = await images.layer_blobs.of(image.diff_ids[0], lease)
     images.blobs.path(damaged.id).write_bytes(b"rotten")
     (images.root / "overlay2" / ("e" * 64)).mkdir()
     found = {problem.kind: problem.what for problem in await problems(images)}

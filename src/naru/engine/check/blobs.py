@@ -29,7 +29,10 @@ class BlobInspection:
         async for finding in self._contents(verify=verify):
             yield finding
         for blob in self._library.records.blobs.values():
-            if not self._library.blobs.has(blob.id) and not self._library.blobs.is_leased(blob.id):
+            dropped = blob.recipe and blob.id in self._library.needed_blobs()
+            if dropped or self._library.blobs.has(blob.id):
+                continue
+            if not self._library.blobs.is_leased(blob.id):
                 yield Finding(
                     "missing-blob", blob.id, "it has a record, and no file",
                     functools.partial(self._forget, blob.id), "remove the record",

@@ -18,11 +18,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
-from naru.engine.byte_pipes import drawn, fed
 from naru.engine.containers import path_stat, tree_archive, users
 from naru.engine.containers.collaborators import Layers
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.occurrences import occurrence
+from naru.engine.pipes import BrokenStream, Inbound, outbound
 from naru.kernel.inroot import open_in_root
 from naru.spec.containers import ContainerRecord
 from naru.spec.errors import Forbidden, InvalidParameter, NotFound
@@ -79,7 +79,10 @@ class Files:
             unpack = functools.partial(
                 self._write, record, root, path, keep_kinds=keep_kinds, as_user=as_user
             )
-            await fed(archive, unpack)
+            try:
+                await Inbound(archive).run(unpack)
+            except BrokenStream as error:
+                raise InvalidParameter(str(error)) from error
         await self._containers.tell(occurrence(record, "extract-to-dir", path=path))
 
     async def _read(self, record: ContainerRecord, path: str) -> AsyncIterator[bytes]:
@@ -90,7 +93,7 @@ class Files:
                 with _opened(record, place, path) as fd:
                     tree_archive.write_tree(fd, name, out)
 
-            async for piece in drawn(write):
+            async for piece in outbound(write):
                 yield piece
         await self._containers.tell(occurrence(record, "archive-path", path=path))
 

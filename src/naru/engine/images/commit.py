@@ -13,17 +13,16 @@ import msgspec
 
 from naru.engine.images import configs
 from naru.engine.images.changes import apply_changes
-from naru.engine.images.layer_intake import KeptLayer, unpack
+from naru.engine.images.layer_intake import Arrived, KeptLayer, LayerIntake
 from naru.engine.images.library import Library
 from naru.spec import oci
 from naru.spec.containers import ContainerConfig, ContainerRecord
-from naru.spec.errors import Conflict
+from naru.spec.errors import Conflict, NaruError
 from naru.spec.events import Event
 from naru.spec.images import ImageRecord
 from naru.spec.oci import Platform
 from naru.spec.reference import Reference
-from naru.store.blobs import Ingest, Lease
-from naru.store.compression import GzipWriter
+from naru.store.handover import Handover
 
 EMPTY_LAYER = "sha256:" + hashlib.sha256(bytes(1024)).hexdigest()
 """The digest of a tar without members: a commit without changes adds no layer."""
@@ -76,10 +75,12 @@ class Committer:
                 if container.chain_id:
                     library.layers.acquire(container.chain_id)
                     held.callback(library.layers.release, container.chain_id)
+                intake = await held.enter_async_context(LayerIntake(library, lease))
                 async with self._still(container, pause):
-                    layer = await self._diff(container, lease)
+                    layer = await self._diff(container, intake)
+                diff_ids = await self._unpack(container, layer, intake, held)
                 return await self._add(
-                    container, wanted, layer, held, name=name, author=author, comment=comment
+                    container, wanted, layer, diff_ids, name=name, author=author, comment=comment
                 )
 
     @contextlib.asynccontextmanager
@@ -94,18 +95,56 @@ class Committer:
         finally:
             await self._pauses.unpause(container.id)
 
-    async def _diff(self, container: ContainerRecord, lease: Lease) -> KeptLayer:
-        with self._library.blobs.ingest() as ingest:
-            out = _Deflating(ingest)
-            await self._library.layers.diff(container.id, cast(BinaryIO, out))
-            return await _finish(out, ingest, lease)
+    async def _diff(self, container: ContainerRecord, intake: LayerIntake) -> Arrived:
+        """The container's changes as a layer: written by one thread, taken in by another."""
+        between = Handover()
+
+        async def write() -> None:
+            try:
+                await self._library.layers.diff(container.id, cast(BinaryIO, between.writer))
+            except BaseException as error:
+                between.fail(error)
+                raise
+            between.finish()
+
+        def take() -> Arrived:
+            try:
+                return intake.take(cast(BinaryIO, between.reader))
+            finally:
+                between.leave()
+
+        writing = asyncio.create_task(write(), name=f"diff of {container.id[:12]}")
+        taking = asyncio.ensure_future(asyncio.to_thread(take))
+        try:
+            taken = await asyncio.shield(taking)
+        except BaseException:
+            await asyncio.wait([writing, taking])
+            if not writing.cancelled() and isinstance(why := writing.exception(), NaruError):
+                raise why from None
+            raise
+        await writing
+        return taken
+
+    async def _unpack(
+        self,
+        container: ContainerRecord,
+        layer: Arrived,
+        intake: LayerIntake,
+        held: contextlib.AsyncExitStack,
+    ) -> list[str]:
+        """-> the diff ids of the image to be; no changes add no layer."""
+        diff_ids = self._base(container)[0]
+        if layer.diff_id == EMPTY_LAYER:
+            return diff_ids
+        await intake.unpack(held, container.chain_id or None, layer.diff_id, layer)
+        return [*diff_ids, layer.diff_id]
 
     async def _add(
         self,
         container: ContainerRecord,
         wanted: ContainerConfig,
-        layer: KeptLayer,
-        held: contextlib.AsyncExitStack,
+        layer: Arrived,
+        diff_ids: list[str],
         *,
         name: Reference | None,
         author: str,
@@ -113,12 +152,8 @@ class Committer:
     ) -> ImageRecord:
         library = self._library
         created = time.time_ns()
-        diff_ids, history, platform = self._base(container)
+        _, history, platform = self._base(container)
         empty = layer.diff_id == EMPTY_LAYER
-        if not empty:
-            parent = container.chain_id or None
-            await unpack(library, held, parent, layer.diff_id, layer.blob)
-            diff_ids = [*diff_ids, layer.diff_id]
         command = container.config.cmd
         history = [*history, configs.history_entry(
             created=created,
@@ -149,7 +184,7 @@ class Committer:
         return await library.add(
             document,
             names=names,
-            blobs=[] if empty else [layer.record(library.blobs)],
+            blobs=[layer.record(library.blobs)] if isinstance(layer, KeptLayer) else [],
             parent=container.image_id,
             said=[Event(type="container", action="commit", actor_id=container.id,
                         attributes=attributes)],
@@ -168,36 +203,6 @@ class Committer:
             diff_ids.insert(0, layer.diff_id)
             chain = layer.parent
         return diff_ids, [], oci.host_platform()
-
-
-class _Deflating:
-    """Takes a plain tar, keeps it deflated, and knows its digest."""
-
-    def __init__(self, ingest: Ingest) -> None:
-        self._plain = hashlib.sha256()
-        self._gzip = GzipWriter(ingest)
-        self.size = 0
-
-    def write(self, data: bytes | memoryview) -> int:
-        self._plain.update(data)
-        self.size += self._gzip.write(data)
-        return len(data)
-
-    def close(self) -> None:
-        self._gzip.close()
-
-    @property
-    def digest(self) -> str:
-        return "sha256:" + self._plain.hexdigest()
-
-
-async def _finish(out: _Deflating, ingest: Ingest, lease: Lease) -> KeptLayer:
-    def finish() -> KeptLayer:
-        out.close()
-        lease.add(ingest.digest)
-        return KeptLayer(out.digest, ingest.commit(), out.size)
-
-    return await asyncio.to_thread(finish)
 
 
 def merged(wanted: ContainerConfig, base: ContainerConfig) -> ContainerConfig:

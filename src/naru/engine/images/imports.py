@@ -8,7 +8,7 @@ from typing import BinaryIO, cast
 
 from naru.engine.images import configs, events
 from naru.engine.images.changes import apply_changes
-from naru.engine.images.layer_intake import KeptLayer, keep, pieces_of, unpack
+from naru.engine.images.layer_intake import Arrived, KeptLayer, LayerIntake
 from naru.engine.images.library import Library
 from naru.engine.pipes import BrokenStream, Inbound
 from naru.registry.transport import Transport
@@ -18,7 +18,6 @@ from naru.spec.errors import InvalidParameter
 from naru.spec.images import ImageRecord
 from naru.spec.oci import Platform
 from naru.spec.reference import Reference
-from naru.store.blobs import Lease
 from naru.store.compression import Inflated
 
 
@@ -44,27 +43,30 @@ class Importer:
         platform = platform or oci.host_platform()
         library = self._library
         with library.blobs.lease() as lease:
-            layer = await self._receive(stream, lease)
-            created = time.time_ns()
-            document = configs.image_config(
-                platform=platform,
-                config=config,
-                created=created,
-                diff_ids=[layer.diff_id],
-                history=[configs.history_entry(created=created, comment=_comment(message, source))],
-                comment=message or _comment("", source),
-                version=self._version,
-            )
-            async with library.used_or_swept() as held:
-                await unpack(library, held, None, layer.diff_id, layer.blob)
-                image_id = oci.digest_of(document)
-                said = [events.of_id("import", image_id, config.labels)]
-                return await library.add(
-                    document,
-                    names=[name.tagged()] if name else [],
-                    blobs=[layer.record(library.blobs)],
-                    said=said,
+            async with LayerIntake(library, lease) as intake:
+                layer = await self._receive(stream, intake)
+                created = time.time_ns()
+                document = configs.image_config(
+                    platform=platform,
+                    config=config,
+                    created=created,
+                    diff_ids=[layer.diff_id],
+                    history=[
+                        configs.history_entry(created=created, comment=_comment(message, source))
+                    ],
+                    comment=message or _comment("", source),
+                    version=self._version,
                 )
+                async with library.used_or_swept() as held:
+                    await intake.unpack(held, None, layer.diff_id, layer)
+                    image_id = oci.digest_of(document)
+                    said = [events.of_id("import", image_id, config.labels)]
+                    return await library.add(
+                        document,
+                        names=[name.tagged()] if name else [],
+                        blobs=[layer.record(library.blobs)] if isinstance(layer, KeptLayer) else [],
+                        said=said,
+                    )
 
     async def import_url(self, url: str, **options: object) -> ImageRecord:
         """The same from `http://` or `https://`."""
@@ -77,10 +79,9 @@ class Importer:
                 **options,  # type: ignore[arg-type]
             )
 
-    async def _receive(self, stream: AsyncIterator[bytes], lease: Lease) -> KeptLayer:
-        def work(source: BinaryIO) -> KeptLayer:
-            inflated = cast(BinaryIO, Inflated(source))
-            return keep(self._library.blobs, pieces_of(inflated), lease)
+    async def _receive(self, stream: AsyncIterator[bytes], intake: LayerIntake) -> Arrived:
+        def work(source: BinaryIO) -> Arrived:
+            return intake.take(cast(BinaryIO, Inflated(source)))
 
         try:
             return await Inbound(stream).run(work)

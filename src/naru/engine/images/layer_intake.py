@@ -1,7 +1,7 @@
-"""Layers that come as streams (import, load, commit): kept as compressed blobs, then unpacked.
+"""Layers that come as streams (import, load, commit), before it is known what they belong to.
 
-One pass over the incoming tar hashes and deflates it; what is kept is what a push sends and a save
-inflates again.
+A plain tar is unpacked at once where the storage driver can do that and give the very tar back:
+then nothing else of it needs to be kept. Else it is kept as a deflated blob, and unpacked from it.
 """
 
 from __future__ import annotations
@@ -13,27 +13,105 @@ import time
 from collections.abc import Iterable
 from typing import BinaryIO, NamedTuple, cast
 
+from naru.engine.images.layer_tars import LayerTars
 from naru.engine.images.library import Library
 from naru.spec.images import BlobRecord
 from naru.spec.oci import DOCKER_LAYER_GZIP
 from naru.store.blobs import BlobStore, Lease
 from naru.store.compression import GzipWriter, Inflated
+from naru.store.driver import KeepsTars, Stages
+from naru.store.piece_reader import PieceReader
+from naru.store.shared_layers import StagedLayer
+from naru.store.unpack import check_digest
 
 _PIECE = 1 << 20
 
 
 class KeptLayer(NamedTuple):
-    """A layer's tar, by the digest of its plain bytes, and the blob that inflates to it."""
+    """A layer as a blob that inflates to its tar; `diff_id` "" is one not yet known."""
 
     diff_id: str
     blob: str
-    plain_size: int
+    plain_size: int = 0
 
     def record(self, blobs: BlobStore) -> BlobRecord:
         return BlobRecord(
             id=self.blob, size=blobs.size(self.blob), media_type=DOCKER_LAYER_GZIP,
             diff_id=self.diff_id, plain_size=self.plain_size, created=time.time_ns(),
         )  # fmt: skip
+
+
+class KnownLayer(NamedTuple):
+    """A layer that is here already, in whatever place."""
+
+    diff_id: str
+
+
+Arrived = KeptLayer | StagedLayer | KnownLayer
+
+
+class LayerIntake:
+    """For one request; a context at whose end what no image took up is removed."""
+
+    def __init__(self, library: Library, lease: Lease) -> None:
+        self._library = library
+        self._lease = lease
+        self._staged: list[StagedLayer] = []
+        self._known: dict[str, str] = {}  # chain ids of held layers by diff id
+
+    async def __aenter__(self) -> LayerIntake:
+        tars = LayerTars(self._library)
+        for record in self._library.records.layers.values():
+            if record.diff_id not in self._known and tars.keeps(record):
+                self._known[record.diff_id] = record.chain_id
+                self._library.layers.acquire(record.chain_id)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for chain in self._known.values():
+            self._library.layers.release(chain)
+        for staged in self._staged:
+            await self._library.layers.discard(staged)
+
+    def take(self, tar: BinaryIO, named: str = "") -> Arrived:
+        """Take in a plain tar; `named` is the digest that it should have. For worker threads."""
+        if named in self._known:
+            hashed = hashlib.sha256()
+            for piece in _pieces(tar):
+                hashed.update(piece)
+            check_digest(named, "sha256:" + hashed.hexdigest())
+            return KnownLayer(named)
+        driver = self._library.layers.driver
+        if not (isinstance(driver, Stages) and isinstance(driver, KeepsTars)):
+            return keep(self._library.blobs, _pieces(tar), self._lease)
+        staged = self._library.layers.stage(tar)
+        self._staged.append(staged)
+        return staged
+
+    async def unpack(
+        self,
+        held: contextlib.AsyncExitStack,
+        parent: str | None,
+        diff_id: str,
+        arrived: Arrived,
+    ) -> str:
+        """Make it a layer over `parent` -> its chain id, held as long as `held` is open."""
+        layers = self._library.layers
+        if isinstance(arrived, StagedLayer) and arrived in self._staged:
+            self._staged.remove(arrived)
+            record = await layers.adopt(parent, arrived)
+        elif not isinstance(arrived, KeptLayer):  # here, but maybe over another parent
+            pieces = LayerTars(self._library).pieces(diff_id)
+            record = await layers.register(parent, diff_id, cast(BinaryIO, PieceReader(pieces)))
+        else:
+            source = await asyncio.to_thread(self._library.blobs.open, arrived.blob)
+            try:
+                tar = cast(BinaryIO, Inflated(source))
+                record = await layers.register(parent, diff_id, tar)
+            finally:
+                source.close()
+        held.callback(layers.release, record.chain_id)
+        return record.chain_id
 
 
 def keep(blobs: BlobStore, pieces: Iterable[bytes | memoryview], lease: Lease) -> KeptLayer:
@@ -50,24 +128,6 @@ def keep(blobs: BlobStore, pieces: Iterable[bytes | memoryview], lease: Lease) -
         return KeptLayer("sha256:" + plain.hexdigest(), ingest.commit(), size)
 
 
-async def unpack(
-    library: Library,
-    held: contextlib.AsyncExitStack,
-    parent: str | None,
-    diff_id: str,
-    blob: str,
-) -> str:
-    """Register a layer from its blob -> its chain id, held as long as `held` is open."""
-    source = await asyncio.to_thread(library.blobs.open, blob)
-    try:
-        tar = cast(BinaryIO, Inflated(source))
-        record = await library.layers.register(parent, diff_id, tar)
-    finally:
-        source.close()
-    held.callback(library.layers.release, record.chain_id)
-    return record.chain_id
-
-
-def pieces_of(source: BinaryIO) -> Iterable[bytes]:
+def _pieces(source: BinaryIO) -> Iterable[bytes]:
     while piece := source.read(_PIECE):
         yield piece

@@ -7,7 +7,7 @@ import contextlib
 import re
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -229,6 +229,22 @@ class Library:
             await self.layers.release_unused()
             raise
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Callable[[ImageRecord], None]]:
+        """Keep the layers of images that the block names, whatever is removed meanwhile."""
+        chains: list[str] = []
+
+        def hold(image: ImageRecord) -> None:
+            if image.chain_id:
+                self.layers.acquire(image.chain_id)
+                chains.append(image.chain_id)
+
+        try:
+            yield hold
+        finally:
+            for chain in chains:
+                self.layers.release(chain)
+
     # -- sweeping -------------------------------------------------------------------------------
 
     async def sweep(self) -> int:
@@ -249,7 +265,12 @@ class Library:
         await self.records.flush()
         needed = self.needed_blobs()
         freed = await asyncio.to_thread(self.blobs.sweep, needed)
-        gone = [b.id for b in self.records.blobs.values() if not self.blobs.has(b.id)]
+        gone = [
+            b.id
+            for b in self.records.blobs.values()
+            # One that can be made again is remembered as long as an image needs it.
+            if not self.blobs.has(b.id) and not (b.recipe and b.id in needed)
+        ]
         if gone:
             await self.records.commit(*(delete(self.records.blobs, blob) for blob in gone))
         return freed

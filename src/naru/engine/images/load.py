@@ -1,23 +1,23 @@
 """`docker load`: images from a docker-archive or an OCI layout, read as the stream comes.
 
-Members may come in any order, and what they mean is known at the end only. So layers go into the
-blob store at once (a plain tar deflated, a compressed one as it is) and documents are kept aside;
-then each image's layers are unpacked from there. What turns out to be unneeded is swept.
+Members may come in any order, and what they mean is known at the end only. So layers are taken in
+at once (see `layer_intake`; a compressed one goes into the blob store as it is), documents are kept
+aside, and the layers get their places in the end. What turns out to be unneeded is swept.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import itertools
 import posixpath
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
 import msgspec
 
 from naru.engine.images import events, progress
-from naru.engine.images.layer_intake import KeptLayer, keep, unpack
+from naru.engine.images.layer_intake import Arrived, KeptLayer, LayerIntake
 from naru.engine.images.library import Library
 from naru.engine.images.progress import Message
 from naru.engine.pipes import BrokenStream, Inbound
@@ -31,9 +31,11 @@ from naru.spec.oci import Descriptor, Platform
 from naru.spec.reference import Reference
 from naru.store.blobs import BlobStore, Lease
 from naru.store.compression import Inflated
+from naru.store.piece_reader import PieceReader
 from naru.store.tarstream import HARDLINK, SYMLINK, Entry, TarError, TarReader
 
 _MAX_DOCUMENTS = 64 << 20
+_PIECE = 1 << 20
 _REF_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"
 
@@ -51,7 +53,7 @@ class _Received:
     """What the archive held: documents, and layers by member name."""
 
     documents: dict[str, bytes] = field(default_factory=dict)
-    layers: dict[str, KeptLayer] = field(default_factory=dict)
+    layers: dict[str, Arrived] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
 
     def follow(self, name: str) -> str:
@@ -68,7 +70,7 @@ class _Received:
             raise InvalidParameter(f"open {name}: no such file or directory")
         return data
 
-    def layer(self, name: str) -> KeptLayer:
+    def layer(self, name: str) -> Arrived:
         layer = self.layers.get(self.follow(name))
         if layer is None:
             raise InvalidParameter(f"open {name}: no such file or directory")
@@ -84,13 +86,14 @@ class Loader:
         self, stream: AsyncIterator[bytes], *, platforms: list[Platform] | None = None
     ) -> AsyncIterator[Message]:
         """Docker's messages; `Loaded image: ...` for each. `platforms`: only these, all must be."""
-        with self._library.blobs.lease() as lease:
+        blobs = self._library.blobs
+        with blobs.lease() as lease:
             try:
-                received = await Inbound(stream).run(
-                    lambda source: _receive(source, self._library.blobs, lease)
-                )
-                async for message in self._images(received, lease, platforms):
-                    yield message
+                async with LayerIntake(self._library, lease) as intake:
+                    receiver = _Receiver(blobs, lease, intake)
+                    received = await Inbound(stream).run(receiver.receive)
+                    async for message in _Load(self._library, intake).images(received, platforms):
+                        yield message
             except (TarError, msgspec.MsgspecError) as error:
                 raise InvalidParameter(f"invalid archive: {error}") from error
             except BrokenStream as error:
@@ -102,8 +105,16 @@ class Loader:
         if unneeded - self._library.needed_blobs():
             self._tasks.spawn(self._library.sweep(), name="sweep after load")
 
-    async def _images(
-        self, received: _Received, lease: Lease, platforms: list[Platform] | None
+
+class _Load:
+    """From an archive that has arrived to images."""
+
+    def __init__(self, library: Library, intake: LayerIntake) -> None:
+        self._library = library
+        self._intake = intake
+
+    async def images(
+        self, received: _Received, platforms: list[Platform] | None
     ) -> AsyncIterator[Message]:
         if "manifest.json" in received.documents:
             items = _items(received.documents["manifest.json"])
@@ -119,24 +130,23 @@ class Loader:
             if platforms and not loaded:
                 raise NotFound(f"no image in the archive matches {_listed(platforms)}")
         elif "index.json" in received.documents:
-            async for message in self._layout(received, lease, platforms):
+            async for message in self._layout(received, platforms):
                 yield message
         else:
             raise InvalidParameter("open manifest.json: no such file or directory")
 
     async def _docker(
-        self, config: bytes, item: _Item, layers: list[KeptLayer]
+        self, config: bytes, item: _Item, layers: list[Arrived]
     ) -> AsyncIterator[Message]:
         names = [references.parse(text).tagged() for text in item.repo_tags]
-        records = [layer.record(self._library.blobs) for layer in layers]
-        async for message in self._image(config, names, records):
+        async for message in self._image(config, names, layers):
             yield message
 
     async def _image(
         self,
         config: bytes,
         names: list[Reference],
-        layers: list[BlobRecord],
+        layers: list[Arrived],
         manifest: bytes | None = None,
         descriptors: list[Descriptor] | None = None,
         index: bytes | None = None,
@@ -153,15 +163,14 @@ class Loader:
         library = self._library
         async with library.used_or_swept() as held:
             chain: str | None = None
-            for diff_id, blob in zip(diff_ids, layers, strict=True):
-                if blob.diff_id and blob.diff_id != diff_id:
+            for diff_id, layer in zip(diff_ids, layers, strict=True):
+                if layer.diff_id and layer.diff_id != diff_id:
                     raise InvalidParameter(f'invalid diffID for layer: expected "{diff_id}",'
-                                           f' got "{blob.diff_id}"')  # fmt: skip
-                short = diff_id.partition(":")[2][:12]
-                if library.layers.get(oci.extend_chain(chain or "", diff_id)) is None:
-                    yield progress.figures("Loading layer", short, 0, blob.size)
-                chain = await unpack(library, held, chain, diff_id, blob.id)
-                yield progress.figures("Loading layer", short, blob.size, blob.size)
+                                           f' got "{layer.diff_id}"')  # fmt: skip
+                chain = await self._intake.unpack(held, chain, diff_id, layer)
+                record = library.layers.get(chain)
+                short, size = diff_id.partition(":")[2][:12], record.size if record else 0
+                yield progress.figures("Loading layer", short, size, size)
             known = {str(name): self._holder(name) for name in names}
             image = await library.add(
                 config,
@@ -169,8 +178,7 @@ class Loader:
                 manifest=manifest,
                 index=index,
                 layers=descriptors or (),
-                blobs=[msgspec.structs.replace(blob, diff_id=diff_id)
-                       for blob, diff_id in zip(layers, diff_ids, strict=True)],
+                blobs=_blob_records(library.blobs, layers, diff_ids, descriptors),
                 said=[events.of_id("load", oci.digest_of(config), parsed.config.labels)],
             )  # fmt: skip
         for name in names:
@@ -191,7 +199,7 @@ class Loader:
     # -- OCI layout -----------------------------------------------------------------------------
 
     async def _layout(
-        self, received: _Received, lease: Lease, platforms: list[Platform] | None
+        self, received: _Received, platforms: list[Platform] | None
     ) -> AsyncIterator[Message]:
         top = oci.read_manifest(received.documents["index.json"], oci.OCI_INDEX)
         loaded = 0
@@ -203,9 +211,7 @@ class Loader:
                 if not _wanted(oci.read_config(config).platform, platforms):
                     continue
                 loaded += 1
-                layers = [
-                    await self._layer_as_named(received, layer, lease) for layer in manifest.layers
-                ]
+                layers = [_as_named(received, layer) for layer in manifest.layers]
                 async for message in self._image(
                     config, names, layers, data, manifest.layers, index
                 ):
@@ -214,74 +220,90 @@ class Loader:
             wanted = _listed(platforms) if platforms else str(oci.host_platform())
             raise NotFound(f"no image in the archive matches {wanted}")
 
-    async def _layer_as_named(
-        self, received: _Received, layer: Descriptor, lease: Lease
-    ) -> BlobRecord:
-        """The blob under the digest that the manifest gives it, for pushes to be exact."""
-        kept = received.layer(_blob_name(layer.digest))
-        if kept.blob != layer.digest and kept.diff_id == layer.digest:
-            # An uncompressed layer: we deflated it, its manifest names the plain tar.
-            await asyncio.to_thread(_inflate_blob, self._library.blobs, kept, lease)
-        elif kept.blob != layer.digest:
-            raise InvalidParameter(f"blob {layer.digest} of the archive has another digest")
-        return BlobRecord(
-            id=layer.digest, size=layer.size, media_type=layer.media_type, diff_id=kept.diff_id
-        )
+
+class _Receiver:
+    """Reads the archive, in a worker thread."""
+
+    def __init__(self, blobs: BlobStore, lease: Lease, intake: LayerIntake) -> None:
+        self._blobs = blobs
+        self._lease = lease
+        self._intake = intake
+
+    def receive(self, source: BinaryIO) -> _Received:
+        received = _Received()
+        total = 0
+        reader = TarReader(cast(BinaryIO, Inflated(source)))
+        for entry in reader:
+            name = posixpath.normpath(entry.name)
+            if entry.kind in (SYMLINK, HARDLINK):
+                base = posixpath.dirname(name) if entry.kind == SYMLINK else ""
+                received.links[name] = posixpath.normpath(posixpath.join(base, entry.linkname))
+            elif entry.is_file and entry.sparse is None:
+                document = self._file(reader, entry, name, received)
+                if document is not None:
+                    received.documents[name] = document
+                    total += len(document)
+                    if total > _MAX_DOCUMENTS:
+                        raise InvalidParameter("the archive holds too many documents")
+        return received
+
+    def _file(
+        self, reader: TarReader, entry: Entry, name: str, received: _Received
+    ) -> bytes | None:
+        """Take in a layer, or return a document."""
+        pieces = reader.data()
+        head = b""
+        while len(head) < 512 and (piece := next(pieces, None)) is not None:
+            head += bytes(piece)
+        small = entry.size <= oci.MAX_DOCUMENT
+        if head[:1] in (b"{", b"[") or (small and not _is_layer(head, name)):
+            data = bytearray(head)
+            for piece in pieces:
+                data += piece
+                if len(data) > oci.MAX_DOCUMENT:
+                    raise InvalidParameter(
+                        f"{name}: document of more than {oci.MAX_DOCUMENT} bytes"
+                    )
+            return bytes(data)
+        whole = cast(BinaryIO, PieceReader(itertools.chain([head], pieces)))
+        if _is_plain_tar(head):
+            received.layers[name] = self._intake.take(whole, _digest_named(name))
+        else:
+            received.layers[name] = self._compressed(whole)
+        return None
+
+    def _compressed(self, source: BinaryIO) -> KeptLayer:
+        with self._blobs.ingest() as ingest:
+            while piece := source.read(_PIECE):
+                ingest.write(piece)
+            self._lease.add(ingest.digest)
+            return KeptLayer("", ingest.commit())
 
 
-def _receive(source: BinaryIO, blobs: BlobStore, lease: Lease) -> _Received:
-    received = _Received()
-    total = 0
-    reader = TarReader(cast(BinaryIO, Inflated(source)))
-    for entry in reader:
-        name = posixpath.normpath(entry.name)
-        if entry.kind in (SYMLINK, HARDLINK):
-            base = posixpath.dirname(name) if entry.kind == SYMLINK else ""
-            received.links[name] = posixpath.normpath(posixpath.join(base, entry.linkname))
-        elif entry.is_file and entry.sparse is None:
-            document = _receive_file(reader, entry, name, blobs, lease, received)
-            if document is not None:
-                received.documents[name] = document
-                total += len(document)
-                if total > _MAX_DOCUMENTS:
-                    raise InvalidParameter("the archive holds too many documents")
-    return received
+def _as_named(received: _Received, layer: Descriptor) -> Arrived:
+    """The layer of an OCI layout, by the digest that the manifest gives it."""
+    found = received.layer(_blob_name(layer.digest))
+    digests = (found.diff_id, found.blob) if isinstance(found, KeptLayer) else (found.diff_id,)
+    if layer.digest not in digests:
+        raise InvalidParameter(f"blob {layer.digest} of the archive has another digest")
+    return found
 
 
-def _receive_file(
-    reader: TarReader,
-    entry: Entry,
-    name: str,
+def _blob_records(
     blobs: BlobStore,
-    lease: Lease,
-    received: _Received,
-) -> bytes | None:
-    """Put a layer into the store, or return a document."""
-    pieces = reader.data()
-    head = b""
-    while len(head) < 512 and (piece := next(pieces, None)) is not None:
-        head += bytes(piece)
-    if head[:1] in (b"{", b"[") or (entry.size <= oci.MAX_DOCUMENT and not _is_layer(head, name)):
-        data = bytearray(head)
-        for piece in pieces:
-            data += piece
-            if len(data) > oci.MAX_DOCUMENT:
-                raise InvalidParameter(f"{name}: document of more than {oci.MAX_DOCUMENT} bytes")
-        return bytes(data)
-
-    def whole() -> Iterator[bytes | memoryview]:
-        yield head
-        yield from pieces
-
-    if _is_plain_tar(head):
-        received.layers[name] = keep(blobs, whole(), lease)
-    else:
-        with blobs.ingest() as ingest:
-            for each in whole():
-                ingest.write(each)
-            lease.add(ingest.digest)
-            received.layers[name] = KeptLayer("", ingest.commit(), 0)
-    return None
+    layers: Sequence[Arrived],
+    diff_ids: Sequence[str],
+    descriptors: Sequence[Descriptor] | None,
+) -> list[BlobRecord]:
+    """Records of the layers that are here as blobs."""
+    types = {each.digest: each.media_type for each in descriptors or ()}
+    records = []
+    for layer, diff_id in zip(layers, diff_ids, strict=True):
+        if isinstance(layer, KeptLayer):
+            record = layer.record(blobs)
+            media_type = types.get(record.id, record.media_type)
+            records.append(msgspec.structs.replace(record, diff_id=diff_id, media_type=media_type))
+    return records
 
 
 def _is_plain_tar(head: bytes) -> bool:
@@ -293,13 +315,10 @@ def _is_layer(head: bytes, name: str) -> bool:
         or name.endswith(".tar")  # fmt: skip
 
 
-def _inflate_blob(blobs: BlobStore, kept: KeptLayer, lease: Lease) -> None:
-    lease.add(kept.diff_id)
-    with blobs.open(kept.blob) as deflated, blobs.ingest() as ingest:
-        plain = Inflated(deflated)
-        while piece := plain.read(1 << 20):
-            ingest.write(piece)
-        ingest.commit(kept.diff_id)
+def _digest_named(name: str) -> str:
+    """The digest that a member of an OCI layout is named by; "" for another member."""
+    digits = name.removeprefix("blobs/sha256/")
+    return f"sha256:{digits}" if digits != name else ""
 
 
 def _items(data: bytes) -> list[_Item]:

@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple, cast
 from naru.engine.images import downloads as states
 from naru.engine.images import events, progress
 from naru.engine.images.downloads import Downloads, LayerDownload, Listener
+from naru.engine.images.layer_blobs import LayerBlobs
 from naru.engine.images.library import Library
 from naru.engine.images.progress import Message, Progress
 from naru.engine.tasks import Tasks
@@ -43,9 +44,16 @@ class _Found(NamedTuple):
 
 class Puller:
     def __init__(
-        self, *, library: Library, transport: Transport, tasks: Tasks, at_once: int = 3
+        self,
+        *,
+        library: Library,
+        transport: Transport,
+        tasks: Tasks,
+        blobs: LayerBlobs,
+        at_once: int = 3,
     ) -> None:
         self._library = library
+        self._blobs = blobs
         self._transport = transport
         self._tasks = tasks
         self._downloads = Downloads(blobs=library.blobs, tasks=tasks, at_once=at_once)
@@ -120,7 +128,7 @@ class Puller:
             async with self._library.used_or_swept() as held:
                 layers = _Layers(self._library, self._downloads, repository, report, held)
                 await layers.get(found.manifest.layers, parsed.rootfs.diff_ids)
-                await self._library.add(
+                image = await self._library.add(
                     config,
                     names=names,
                     manifest=found.image.data,
@@ -129,6 +137,7 @@ class Puller:
                     blobs=_blob_records(found.manifest, parsed, reference.name, layers.sizes),
                     said=[events.of_reference("pull", reference, parsed.config.labels)],
                 )
+        self._tasks.spawn(self._blobs.settle(image), name=f"blobs of {reference}")
         report.emit(progress.status(f"Digest: {found.top.digest}"))
         if platform is not None and not oci.platform_matches(platform, parsed.platform):
             report.emit(progress.status(
@@ -184,6 +193,7 @@ class _Layers:
         self._repository = repository
         self._report = report
         self._held = held
+        self._leaving: list[Callable[[], None]] = []
         self.sizes: dict[str, int] = {}  # of the plain tars, by the blob's digest
 
     async def get(self, descriptors: Sequence[Descriptor], diff_ids: Sequence[str]) -> None:
@@ -199,13 +209,56 @@ class _Layers:
             None if self._library.blobs.has(descriptor.digest) else self._begin(descriptor)
             for descriptor, _ in missing
         ]
-        chain = _chain(diff_ids[:known])
-        for (descriptor, diff_id), transfer in zip(missing, transfers, strict=True):
-            chain = await self._unpack(chain, descriptor, diff_id, transfer)
-            self._report.emit(progress.step("Pull complete", _short(descriptor)))
+        await self._unpack_all(_chain(diff_ids[:known]), missing, transfers)
         for transfer in transfers:
             if transfer is not None:
                 await transfer.finished()
+
+    async def _unpack_all(
+        self,
+        chain: str | None,
+        missing: Sequence[tuple[Descriptor, str]],
+        transfers: Sequence[LayerDownload | None],
+    ) -> None:
+        """All at once; each gets its place when the one below has it."""
+        unpacking: list[asyncio.Task[None]] = []
+        for (descriptor, diff_id), transfer in zip(missing, transfers, strict=True):
+            below = unpacking[-1] if unpacking else None
+            work = self._unpack_over(below, chain, (descriptor, diff_id), transfer)
+            unpacking.append(asyncio.create_task(work, name=f"layer {_short(descriptor)}"))
+            chain = chain_id(chain, diff_id)
+        if not unpacking:
+            return
+        try:
+            await asyncio.wait(unpacking, return_when=asyncio.FIRST_EXCEPTION)
+        except asyncio.CancelledError:
+            for task in unpacking:
+                task.cancel()
+            await asyncio.wait(unpacking)
+            raise
+        failed = _failures(unpacking)
+        if not failed:
+            return
+        # The others' downloads end here, unless somebody else wants them, and with them what
+        # unpacks them.
+        for leave in self._leaving:
+            leave()
+        await asyncio.wait(unpacking)
+        raise failed[0]
+
+    async def _unpack_over(
+        self,
+        below: asyncio.Task[None] | None,
+        chain: str | None,
+        missing: tuple[Descriptor, str],
+        transfer: LayerDownload | None,
+    ) -> None:
+        try:
+            await self._unpack(chain, *missing, transfer)
+        except NotFound:
+            if below is not None:
+                await asyncio.shield(below)  # raises why the layer below is not there
+            raise
 
     def _take_known(self, diff_ids: Sequence[str]) -> int:
         """Hold the layers that are here -> how many, from the lowest up."""
@@ -222,7 +275,16 @@ class _Layers:
         transfer = self._downloads.fetch(self._repository, descriptor)
         listener = self._listener(descriptor)
         transfer.listen(listener)
-        self._held.callback(self._downloads.leave, transfer, listener)
+        left = False
+
+        def leave() -> None:
+            nonlocal left
+            if not left:
+                left = True
+                self._downloads.leave(transfer, listener)
+
+        self._leaving.append(leave)
+        self._held.callback(leave)
         return transfer
 
     def _listener(self, descriptor: Descriptor) -> Listener:
@@ -245,7 +307,7 @@ class _Layers:
         descriptor: Descriptor,
         diff_id: str,
         transfer: LayerDownload | None,
-    ) -> str:
+    ) -> None:
         layers, blobs = self._library.layers, self._library.blobs
         source: BinaryIO | GrowingReader
         if transfer is None:
@@ -270,7 +332,12 @@ class _Layers:
         finally:
             await asyncio.to_thread(source.close)
         self._held.callback(layers.release, record.chain_id)
-        return record.chain_id
+        self._report.emit(progress.step("Pull complete", _short(descriptor)))
+
+
+def _failures(tasks: Sequence[asyncio.Task[None]]) -> list[BaseException]:
+    ended = [task for task in tasks if task.done() and not task.cancelled()]
+    return [error for task in ended if (error := task.exception()) is not None]
 
 
 class _Counted:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 
 from naru.engine.images import events, progress
+from naru.engine.images.layer_blobs import LayerBlobs
 from naru.engine.images.library import Library
 from naru.engine.images.progress import Message, Progress
 from naru.engine.tasks import Tasks
@@ -21,18 +22,26 @@ from naru.registry.transport import Transport
 from naru.registry.upload import Uploader
 from naru.spec import oci
 from naru.spec import reference as references
-from naru.spec.errors import InternalError, NaruError, NotFound
+from naru.spec.errors import NaruError, NotFound
 from naru.spec.images import ImageRecord, TagRecord
 from naru.spec.oci import Descriptor, Platform
 from naru.spec.reference import Reference
+from naru.store.blobs import Lease
 from naru.store.records import Change, put
 
 
 class Pusher:
     def __init__(
-        self, *, library: Library, transport: Transport, tasks: Tasks, at_once: int = 5
+        self,
+        *,
+        library: Library,
+        transport: Transport,
+        tasks: Tasks,
+        blobs: LayerBlobs,
+        at_once: int = 5,
     ) -> None:
         self._library = library
+        self._blobs = blobs
         self._transport = transport
         self._tasks = tasks
         self._slots = asyncio.Semaphore(max(1, at_once))
@@ -119,18 +128,28 @@ class Pusher:
         self, uploader: Uploader, image: ImageRecord, name: Reference, report: Progress
     ) -> None:
         library = self._library
-        with library.blobs.lease([image.id, image.manifest]) as lease:
-            manifest = await asyncio.to_thread(self._manifest, image)
+        with (
+            library.held() as hold,
+            library.blobs.lease([image.id, image.manifest]) as lease,
+        ):
+            hold(image)
+            manifest = await self._manifest(image, lease)
             parsed = oci.read_manifest(manifest)
             lease.add(oci.digest_of(manifest))
             for layer in parsed.layers:
                 lease.add(layer.digest)
                 report.emit(progress.step("Preparing", _short(layer)))
             unique = {layer.digest: layer for layer in parsed.layers}
+            diff_ids = dict(
+                zip((each.digest for each in parsed.layers), image.diff_ids, strict=False)
+            )
             try:
                 async with asyncio.TaskGroup() as group:
                     for layer in unique.values():
-                        group.create_task(self._layer(uploader, layer, name, report))
+                        diff_id = diff_ids.get(layer.digest, "")
+                        group.create_task(
+                            self._layer(uploader, layer, diff_id, lease, name, report)
+                        )
             except BaseExceptionGroup as several:
                 raise several.exceptions[0] from several
             config = Descriptor(parsed.config.media_type, image.id, library.blobs.size(image.id))
@@ -139,6 +158,7 @@ class Pusher:
                 await uploader.upload(config.digest, config.size, path, lambda _: None)
             await uploader.put_manifest(name.tag, manifest, parsed.media_type)
             await self._remember(image, name, manifest, parsed)
+        self._tasks.spawn(self._blobs.settle(image), name=f"blobs of {name}")
         digest = oci.digest_of(manifest)
         report.emit(progress.status(f"{name.tag}: digest: {digest} size: {len(manifest)}"))
         report.emit({
@@ -147,7 +167,13 @@ class Pusher:
         })  # fmt: skip
 
     async def _layer(
-        self, uploader: Uploader, layer: Descriptor, name: Reference, report: Progress
+        self,
+        uploader: Uploader,
+        layer: Descriptor,
+        diff_id: str,
+        lease: Lease,
+        name: Reference,
+        report: Progress,
     ) -> None:
         short = _short(layer)
         async with self._slots:
@@ -162,9 +188,7 @@ class Pusher:
                     report.emit(progress.step(f"Mounted from {source.familiar_name}", short))
                     return
             if not self._library.blobs.has(layer.digest):
-                raise InternalError(
-                    f"layer {layer.digest} was not kept, and {name.familiar_name} lacks it"
-                )
+                await self._blobs.restore(layer.digest, diff_id, lease)
             path = self._library.blobs.path(layer.digest)
             await uploader.upload(
                 layer.digest, layer.size, path,
@@ -172,16 +196,14 @@ class Pusher:
             )  # fmt: skip
             report.emit(progress.step("Pushed", short))
 
-    def _manifest(self, image: ImageRecord) -> bytes:
-        """The one that the image came by, or one from the blobs that are kept."""
+    async def _manifest(self, image: ImageRecord, lease: Lease) -> bytes:
+        """The one that the image came by, or one of blobs that are made for it."""
         blobs = self._library.blobs
         if image.manifest and blobs.has(image.manifest):
-            return blobs.read(image.manifest)
+            return await asyncio.to_thread(blobs.read, image.manifest)
         layers = []
         for diff_id in image.diff_ids:
-            blob = self._library.layer_blob(diff_id)
-            if blob is None:
-                raise InternalError(f"the tar of layer {diff_id} was not kept")
+            blob = await self._blobs.of(diff_id, lease)
             layers.append(
                 {"mediaType": oci.DOCKER_LAYER_GZIP, "size": blob.size, "digest": blob.id}
             )

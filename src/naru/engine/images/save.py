@@ -1,6 +1,6 @@
 """`docker save`: images as an archive that is a docker-archive and an OCI layout at once.
 
-Layers are inflated from their blobs straight into the answer; nothing is spooled. A blob is named
+Layers go straight into the answer, as plain tars; nothing is spooled. A blob is named
 by the digest of what is written, so an archive of the same images has the same members.
 """
 
@@ -12,30 +12,28 @@ from typing import Any, BinaryIO, NamedTuple
 import msgspec
 
 from naru.engine.images import events
+from naru.engine.images.layer_tars import LayerTars
 from naru.engine.images.library import Library
 from naru.engine.pipes import outbound
 from naru.spec import oci
 from naru.spec import reference as references
-from naru.spec.errors import InternalError, InvalidParameter, NotFound
+from naru.spec.errors import InvalidParameter, NotFound
 from naru.spec.images import ImageRecord
 from naru.spec.oci import Platform
 from naru.spec.reference import Reference
-from naru.store.compression import Inflated
 from naru.store.tarstream import BLOCK, DIRECTORY, Entry
 from naru.store.tarwriter import TarWriter
-
-_PIECE = 1 << 20
 
 
 class _Layer(NamedTuple):
     diff_id: str
-    blob: str  # the kept blob that inflates to it
     size: int  # of the plain tar
 
 
 class Saver:
     def __init__(self, *, library: Library) -> None:
         self._library = library
+        self._tars = LayerTars(library)
 
     async def save(
         self, refs: Sequence[str], *, platforms: list[Platform] | None = None
@@ -50,16 +48,15 @@ class Saver:
                         f"no suitable export target found for platform {wanted}:"
                         f" image {image.id} is {offered}"
                     )
-        with self._library.blobs.lease() as lease:
+        with self._library.blobs.lease() as lease, self._library.held() as held:
             layers: dict[str, _Layer] = {}
             for image, _ in chosen.values():
                 lease.add(image.id)
+                held(image)
                 for diff_id in image.diff_ids:
-                    blob = self._library.layer_blob(diff_id)
-                    if blob is None:
-                        raise InternalError(f"the tar of layer {diff_id} was not kept")
-                    lease.add(blob.id)
-                    layers[diff_id] = _Layer(diff_id, blob.id, blob.plain_size)
+                    if (blob := self._library.layer_blob(diff_id)) is not None:
+                        lease.add(blob.id)
+                    layers[diff_id] = _Layer(diff_id, 0)
             async for piece in outbound(lambda out: self._write(out, chosen, layers)):
                 yield piece
         said = [events.of_image("save", image) for image, _ in chosen.values()]
@@ -143,25 +140,13 @@ class Saver:
         writer.close()
 
     def _write_layer(self, out: BinaryIO, writer: TarWriter, layer: _Layer) -> _Layer:
-        """The size goes in front of the data: where it is not known, inflate once to measure."""
-        size = layer.size or self._measure(layer)
+        """The size goes in front of the data."""
+        size = self._tars.size(layer.diff_id)
         out.write(writer.header(Entry(_path(layer.diff_id), size=size)))
-        with self._library.blobs.open(layer.blob) as source:
-            plain = Inflated(source)
-            while piece := plain.read(_PIECE):
-                out.write(piece)
+        for piece in self._tars.pieces(layer.diff_id):
+            out.write(piece)
         out.write(bytes(-size % BLOCK))
         return layer._replace(size=size)
-
-    def _measure(self, layer: _Layer) -> int:
-        with self._library.blobs.open(layer.blob) as source:
-            plain = Inflated(source)
-            if not plain.format:
-                return self._library.blobs.size(layer.blob)
-            size = 0
-            while piece := plain.read(_PIECE):
-                size += len(piece)
-            return size
 
 
 def _path(digest: str) -> str:

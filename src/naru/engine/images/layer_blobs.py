@@ -1,0 +1,117 @@
+"""The compressed blobs of layers that are unpacked here: kept, or dropped and made anew for a push.
+
+A layer that came by a stream has none until it is pushed. With the policy `drop` one that was
+pulled goes once it is unpacked, if it can be made again to the byte: that is tried out before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from naru.engine.images.layer_tars import LayerTars
+from naru.engine.images.library import Library
+from naru.spec.errors import InternalError
+from naru.spec.images import BlobRecord, ImageRecord
+from naru.spec.oci import DOCKER_LAYER_GZIP
+from naru.store import recipes
+from naru.store.blobs import Lease
+from naru.store.records import put
+
+
+class LayerBlobs:
+    def __init__(self, *, library: Library, drop: bool) -> None:
+        self._library = library
+        self._tars = LayerTars(library)
+        self._drop = drop
+        self._making: dict[str, asyncio.Lock] = {}
+
+    async def of(self, diff_id: str, lease: Lease) -> BlobRecord:
+        """A compressed blob of a layer, made where there never was one; it may not be here now."""
+        async with self._making.setdefault(diff_id, asyncio.Lock()):
+            for record in self._library.records.blobs.values():
+                if record.diff_id == diff_id and (
+                    record.recipe or self._library.blobs.has(record.id)
+                ):
+                    lease.add(record.id)
+                    return record
+            digest, size, plain = await asyncio.to_thread(
+                self._make, recipes.OURS, diff_id, None, lease
+            )
+            record = BlobRecord(
+                id=digest, size=size, media_type=DOCKER_LAYER_GZIP, diff_id=diff_id,
+                plain_size=plain, created=time.time_ns(), recipe=recipes.OURS,
+            )  # fmt: skip
+            await self._library.records.commit(put(self._library.records.blobs, record))
+            return record
+
+    async def restore(self, digest: str, diff_id: str, lease: Lease) -> None:
+        """Have the blob here, under the digest by which it came."""
+        async with self._making.setdefault(diff_id, asyncio.Lock()):
+            if self._library.blobs.has(digest):
+                return
+            record = self._library.records.blobs.get(digest)
+            recipe = record.recipe if record else ""
+            if digest == diff_id:
+                recipe = recipes.PLAIN
+            if not recipe:
+                raise InternalError(f"layer {digest} was not kept, and cannot be made again")
+            await asyncio.to_thread(self._make, recipe, diff_id, digest, lease)
+
+    def _make(
+        self, recipe: str, diff_id: str, expected: str | None, lease: Lease
+    ) -> tuple[str, int, int]:
+        """-> (digest and size of the blob, size of the tar)"""
+        plain = 0
+        with self._library.blobs.ingest() as ingest:
+            made = recipes.compressor(recipe, ingest)
+            for piece in self._tars.pieces(diff_id):
+                plain += made.write(piece)
+            made.close()
+            lease.add(ingest.digest)
+            return ingest.commit(expected), ingest.size, plain
+
+    async def settle(self, image: ImageRecord) -> None:
+        """After a pull or a push: drop what the policy wants dropped, and nobody is using."""
+        if not self._drop:
+            return
+        with self._library.held() as hold:
+            hold(image)
+            for diff_id in image.diff_ids:
+                if self._tars.kept_by_driver(diff_id) is not None:
+                    for record in self._here(diff_id):
+                        await self._settle(record)
+
+    def _here(self, diff_id: str) -> Iterable[BlobRecord]:
+        return [
+            record
+            for record in self._library.records.blobs.values()
+            if record.diff_id == diff_id and self._library.blobs.has(record.id)
+        ]
+
+    async def _settle(self, record: BlobRecord) -> None:
+        library = self._library
+        # Verified before it is needed: the tar must come back, and the blob from it.
+        recipe = await asyncio.to_thread(self._recipe, record)
+        if recipe is None:
+            return
+        async with library.changing:
+            known = library.records.blobs.get(record.id)
+            if known is None:
+                return
+            if known.recipe != recipe:
+                kept = msgspec.structs.replace(known, recipe=recipe)
+                await library.records.commit(put(library.records.blobs, kept))
+            if not library.blobs.is_leased(record.id):
+                await asyncio.to_thread(library.blobs.remove, record.id)
+
+    def _recipe(self, record: BlobRecord) -> str | None:
+        def tar() -> Iterable[bytes]:
+            return self._tars.from_driver(record.diff_id)
+
+        if record.recipe and recipes.rebuilt_digest(record.recipe, tar()) == record.id:
+            return record.recipe
+        return recipes.find(self._library.blobs.path(record.id), record.id, tar)
