@@ -54,9 +54,11 @@ def test_there_and_back(first: str, second: str, usable: set[str]) -> None:
             assert compared(tree, there[name]) == [], name
         assert here.diff("changed") == diff
         # A commit, a save and a new container work on what was carried.
+        here.daemon.docker("save", "-o", str(here.daemon.root / "saved"), "layered")
         here.daemon.docker("commit", "changed", "again")
         assert here.daemon.docker("run", "--rm", "again", "cat", "/opt/old/new").stdout == "above"
         here.migrate("--to", first)
+        here.daemon.docker("save", "-o", str(here.daemon.root / "saved"), "layered", "again")
         back = here.trees()
         for name, tree in before.items():
             assert compared(tree, back[name]) == [], name

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO, TypeVar, cast
 
+from naru.engine.images.layer_intake import keep
 from naru.engine.images.layer_tars import LayerTars
 from naru.engine.images.library import Library
 from naru.engine.images.progress import Progress, step
@@ -17,8 +18,9 @@ from naru.spec.containers import ContainerRecord
 from naru.spec.errors import InternalError
 from naru.spec.layers import LayerRecord
 from naru.spec.storage import CarriedRecord
+from naru.store.blobs import Lease
 from naru.store.carry import Carrier
-from naru.store.driver import KeepsMounts, StorageDriver
+from naru.store.driver import KeepsMounts, KeepsTars, StorageDriver
 from naru.store.piece_reader import PieceReader
 from naru.store.records import Records, delete, put
 from naru.store.shared_layers import unmount_all
@@ -121,11 +123,19 @@ class Carrying:
     def _image_layer(self, layer: LayerRecord, new: str, parent: str | None) -> int:
         tars = LayerTars(self._library)
         kept = self._library.layer_blob(layer.diff_id)
-        with self._library.blobs.lease([kept.id] if kept else []):
+        with self._library.blobs.lease([kept.id] if kept else []) as lease:
             tar: BinaryIO | None = None
+            if kept is None and tars.keeps(layer) and not isinstance(self.target, KeepsTars):
+                # The driver that can give the tar back is about to go: saves and pushes need it.
+                self._keep(tars.pieces(layer.diff_id), lease)
             if kept is not None or tars.kept_by_driver(layer.diff_id) is not None:
                 tar = cast(BinaryIO, PieceReader(tars.pieces(layer.diff_id)))
             return self._carrier.image_layer(layer.storage_id, new, parent, layer.diff_id, tar)
+
+    def _keep(self, tar: Iterable[bytes], lease: Lease) -> None:
+        kept = keep(self._library.blobs, tar, lease).record(self._library.blobs)
+        commit = self._records.commit(put(self._records.blobs, kept))
+        asyncio.run_coroutine_threadsafe(commit, self._loop).result()
 
     async def _writable(self, container: ContainerRecord) -> None:
         base = self._records.carried.get(_INIT + container.chain_id)
