@@ -57,7 +57,12 @@ class Remove:
         live = self._containers.live(record)
         if live.removing:
             raise Conflict(f"removal of container {ref} is already in progress")
-        transitions.may_remove(record, force=force)
+        try:
+            transitions.may_remove(record, force=force)
+        except Conflict:
+            # Its end may be about to be recorded: whoever followed the log knows of it already.
+            async with live.lock:
+                transitions.may_remove(self._containers.find(record.id), force=force)
         live.removing = True
         try:
             live.cancel_restart()
