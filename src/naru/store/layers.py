@@ -204,7 +204,7 @@ class LayerStore(SharedLayers):
         """Wait for the work under way. Containers' mounts stay: they may run in them."""
         for task in list(self._making.values()):
             task.cancel()
-        await asyncio.gather(*self._making.values(), return_exceptions=True)
+        await asyncio.gather(*self._making.values(), *self._belated, return_exceptions=True)
         if isinstance(self.driver, KeepsMounts):
             await self._run(self._quick, self.driver.close)
         await asyncio.to_thread(self._bulk.shutdown)

@@ -57,6 +57,8 @@ class SharedLayers:
         """Storage ids on disk whose record is not there yet, or gone before them."""
         self._making: dict[str, asyncio.Task[LayerRecord]] = {}
         self._held: dict[str, int] = {}
+        self._passed_over: set[str] = set()  # held ones that the last removal has left for that
+        self._belated: set[asyncio.Future[list[LayerRecord]]] = set()
         self._sweeping = asyncio.Lock()
         # Unpacking is long, taking down a mount can be (900 ms were seen): neither waits for
         # the other, nor for whatever else uses the loop's default executor.
@@ -124,17 +126,26 @@ class SharedLayers:
         self._held[chain] = self._held.get(chain, 0) + 1
 
     def release(self, chain: str) -> None:
-        """Undo one `acquire` or `register`. It removes nothing: see `release_unused`."""
+        """Undo one `acquire` or `register`.
+
+        It removes nothing (see `release_unused`), but for what was kept from a removal by this.
+        """
         left = self._held.get(chain, 0) - 1
         if left > 0:
             self._held[chain] = left
-        else:
-            self._held.pop(chain, None)
+            return
+        self._held.pop(chain, None)
+        if chain in self._passed_over:
+            task = asyncio.ensure_future(self.release_unused())
+            self._belated.add(task)
+            task.add_done_callback(self._belated.discard)
 
     async def release_unused(self) -> list[LayerRecord]:
         """Remove the layers that no image, container, holder or other layer needs -> those."""
         async with self._sweeping:
             needed = self._needed()
+            # Of what only holders need, the last one to let go comes back here.
+            self._passed_over = set(self._held) - self._needed(held=False)
             unused = [r for r in self._records.layers.values() if r.chain_id not in needed]
             if not unused:
                 return []
@@ -339,9 +350,9 @@ class SharedLayers:
         except OSError as error:
             raise InternalError(f"failed to register layer: {error}") from error
 
-    def _needed(self) -> set[str]:
+    def _needed(self, *, held: bool = True) -> set[str]:
         records = self._records
-        used = {"", *self._held}
+        used = {"", *(self._held if held else ())}
         used.update(image.chain_id for image in records.images.values())
         used.update(container.chain_id for container in records.containers.values())
         pending: list[str] = [*used, *(_INIT + chain for chain in used), *self._making]
