@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from naru.store.gate import Gate
 from naru.store.layers import LayerStore
 from naru.store.records import Records
 from naru.store.room import Room
-from naru.store.shared_layers import mount_all, unmount_all
+from naru.store.shared_layers import StagedLayer, mount_all, unmount_all
 
 
 class SwitchableLayers(LayerStore):
@@ -45,6 +46,9 @@ class SwitchableLayers(LayerStore):
     async def still(self, *, seconds: float) -> AsyncIterator[None]:
         """Nothing of the layers is used or changed by others; `TimeoutError` if it does not end."""
         async with self._gate.closed(seconds=seconds):
+            if self._unrecorded:
+                # Unpacked and not yet in its place: that must come behind this gate again.
+                raise TimeoutError
             yield
 
     @asynccontextmanager
@@ -97,6 +101,14 @@ class SwitchableLayers(LayerStore):
     async def register(self, parent_chain: str | None, diff_id: str, tar: BinaryIO) -> LayerRecord:
         async with self._gate.passing():
             return await super().register(parent_chain, diff_id, tar)
+
+    def stage(self, tar: BinaryIO, stop: threading.Event | None = None) -> StagedLayer:
+        with self._gate.passing_in_thread():
+            return super().stage(tar, stop)
+
+    async def adopt(self, parent_chain: str | None, staged: StagedLayer) -> LayerRecord:
+        async with self._gate.passing():
+            return await super().adopt(parent_chain, staged)
 
     async def release_unused(self) -> list[LayerRecord]:
         async with self._gate.passing():
