@@ -100,7 +100,7 @@ def _draw_slabs(sheet: Sheet, stack: Stack, rows: Sequence[_Row], width: float) 
         sheet.words(120, y + 21, digest, size=11, color=SOFT, mono=layer.role == "image")
         caption = command(layer.created_by) if layer.created_by else _counts(layer)
         if layer.role == "mount points":
-            caption = "one layer for all containers of the image"
+            caption = "shared by all containers of the image"
         sheet.words(36, y + 40, fitted(caption, _LEFT - 60, 11), size=11, color=SOFT)
         right = width - _RIGHT + 14
         bar = max(2.0, 90 * layer.size / biggest) if layer.size else 0
