@@ -115,9 +115,6 @@ class Erofs:
                 unplaced = extractor.implied
                 if below is not None:
                     self._below(layer).adopt(unplaced)
-            tar.flush()
-            # A record will say that the layer is there, so it must be, whatever happens next.
-            os.fsync(tar.fileno())
         if below is None and unplaced:
             self._unplaced[layer] = unplaced
         return content
@@ -151,8 +148,6 @@ class Erofs:
             image.adopt(below)
         with (home / "layer.erofs").open("w+b") as out:
             image.write(out)
-            out.flush()
-            os.fsync(out.fileno())
 
     def diff(self, layer: str, out: BinaryIO) -> None:
         home = self._homes[layer]
