@@ -251,6 +251,8 @@ class Migration:
                 report.emit, step(f"Removing, {count} layers left", pending.source)
             )
 
+        # After a power cut no record may point to what is gone by then.
+        await self._records.flush()
         try:
             await asyncio.to_thread(remove_all, source, self._layers, left)
         except OSError as error:
