@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +113,8 @@ def _proxy(url: str) -> str | None:
     name = host.rpartition("@")[2].rsplit(":", 1)[0].strip("[]")
     if name in ("localhost", "::1") or name.startswith("127."):
         return None
+    import urllib.request  # brings http.client and email, which a start can do without
+
     proxies = urllib.request.getproxies_environment()
     if scheme not in proxies or urllib.request.proxy_bypass(host):
         return None

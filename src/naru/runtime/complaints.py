@@ -9,6 +9,7 @@ of a failed start follows moby's daemon/errors.go.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 from pathlib import Path
@@ -29,8 +30,11 @@ _MISMATCH = (
     "Check if the specified host path exists and is the expected type"
 )
 
+
 # libc's words for an errno, and Go's: the same in lower case.
-_ERRNO_TEXT = re.compile("|".join(re.escape(os.strerror(number)) for number in errno.errorcode))
+@functools.cache
+def _errno_text() -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(os.strerror(number)) for number in errno.errorcode))
 
 
 class RuntimeFailed(InternalError):
@@ -124,7 +128,7 @@ _CRUN = (
 
 
 def _in_dockers_words(text: str, command: str) -> str:
-    text = _ERRNO_TEXT.sub(lambda found: found[0].lower(), _RUNC_PREFIX.sub("", text))
+    text = _errno_text().sub(lambda found: found[0].lower(), _RUNC_PREFIX.sub("", text))
     for pattern, wording in _CRUN:
         found = re.fullmatch(pattern, text, re.DOTALL)
         if found is not None:
