@@ -10,12 +10,10 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
-import http.client
 import io
 import json
 import os
 import random
-import socket
 import statistics
 import subprocess
 import tarfile
@@ -30,6 +28,7 @@ from tests.harness.daemon import Daemon
 from tests.harness.netns import NetworkNamespace
 from tests.harness.registry import Registry
 
+from bench.api import Api
 from bench.disk import disk
 from bench.dockerd import Dockerd
 from bench.run import RESULTS, Engine, cli, render, timed
@@ -281,26 +280,6 @@ class Bench:
             f"pull of 2 GB: narud's peak {peak / 1024:.0f} MiB; _ping p50 {statistics.median(pings):.1f} ms, "
             f"p99 {statistics.quantiles(pings, n=100)[98]:.1f} ms of {len(pings)}"
         )
-
-
-class Api:
-    """One kept connection to an engine's socket."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._connection = http.client.HTTPConnection("localhost")
-        self._connection.sock = socket.socket(socket.AF_UNIX)
-        self._connection.sock.connect(engine.host.removeprefix("unix://"))
-
-    def call(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        self._connection.request(method, path, body)
-        answer = self._connection.getresponse()
-        data = answer.read()
-        if answer.status >= 400:
-            raise RuntimeError(f"{method} {path}: {answer.status} {data.decode()}")
-        return data
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 def measure(root: Path, options: argparse.Namespace, sizes: Sizes) -> dict[str, dict[str, float]]:

@@ -14,18 +14,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from tests.harness.daemon import Daemon
 
+from bench.api import Api, Engine
 from bench.dockerd import Dockerd
 
 RESULTS = Path(__file__).parent / "results"
-
-
-class Engine(Protocol):
-    @property
-    def host(self) -> str: ...
 
 
 def cli(engine: Engine, *argv: str) -> str:
@@ -54,6 +49,24 @@ def interleaved(
             took = timed(lambda engine=engine: work(engine))  # type: ignore[misc]
             if number:  # the first of each warms caches
                 samples[name].append(took)
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def create_and_remove(engines: dict[str, Engine], rounds: int) -> dict[str, float]:
+    """By the API: two starts of a client would hide what the engine does."""
+    apis = {name: Api(engine) for name, engine in engines.items()}
+    body = json.dumps({"Image": "busybox", "Cmd": ["true"]}).encode()
+
+    def once(api: Api) -> None:
+        made = json.loads(api.call("POST", "/containers/create", body, "application/json"))
+        api.call("DELETE", f"/containers/{made['Id']}")
+
+    samples: dict[str, list[float]] = {name: [] for name in engines}
+    for _ in range(rounds):
+        for name, api in apis.items():
+            samples[name].append(timed(lambda api=api: once(api)))  # type: ignore[misc]
+    for api in apis.values():
+        api.close()
     return {name: statistics.median(values) for name, values in samples.items()}
 
 
@@ -129,6 +142,7 @@ def _measure(
     table["the same, --network none"] = interleaved(
         engines, lambda e: cli(e, "run", "--rm", "--network", "none", "busybox", "true"), rounds
     )
+    table["create + rm (server time)"] = create_and_remove(engines, rounds * 2)
     for engine in engines.values():
         cli(engine, "run", "-d", "--name", "xx", "busybox", "sleep", "3600")
     table["exec x true"] = interleaved(engines, lambda e: cli(e, "exec", "xx", "true"), rounds)
