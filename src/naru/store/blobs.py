@@ -39,6 +39,7 @@ class BlobStore:
         self._named = root / "sha256"
         self._partial = root / "partial"
         self._leases: collections.Counter[str] = collections.Counter()
+        self._spared: set[str] = set()
         self._growing: collections.Counter[str] = collections.Counter()
         """How many are at work on each half-made blob, by its name."""
         self._lock = threading.Lock()
@@ -114,6 +115,13 @@ class BlobStore:
         with self._lock:
             return bool(self._leases[digest])
 
+    def spare(self, digests: Iterable[str]) -> None:
+        """What nobody needs now may be asked for again soon: it stays until the next sweep."""
+        self._spared.update(digests)
+
+    def is_spared(self, digest: str) -> bool:
+        return digest in self._spared
+
     def digests(self) -> Iterator[str]:
         for entry in os.scandir(self._named):
             yield "sha256:" + entry.name
@@ -122,6 +130,7 @@ class BlobStore:
         """Remove every blob that is neither needed nor leased -> bytes of disk freed."""
         keep = set(needed)
         freed = 0
+        self._spared.clear()
         for entry in os.scandir(self._named):
             digest = "sha256:" + entry.name
             with self._lock:
@@ -143,6 +152,10 @@ class BlobStore:
         with self._lock:
             # Asked last: what is made meanwhile is known by now.
             return [name for name in found if not self._growing[name]]
+
+    def forget_download(self, digest: str) -> None:
+        """Remove what has arrived of a blob, unless somebody else is fetching it."""
+        self.discard(self.path(digest).name)
 
     def discard(self, leftover: str) -> None:
         """Remove one, unless somebody has taken it up since."""

@@ -48,7 +48,11 @@ class BlobInspection:
 
     def _unneeded(self, digests: list[str]) -> list[str]:
         needed, blobs = self._library.needed_blobs(), self._library.blobs
-        return [each for each in digests if each not in needed and not blobs.is_leased(each)]
+        return [
+            each
+            for each in digests
+            if not (each in needed or blobs.is_leased(each) or blobs.is_spared(each))
+        ]
 
     async def _contents(self, *, verify: bool) -> AsyncIterator[Finding]:
         blobs, sizes = self._library.blobs, self._sizes()

@@ -25,9 +25,10 @@ from naru.engine.containers.occurrences import occurrence
 from naru.engine.pipes import BrokenStream, Inbound, outbound
 from naru.kernel.inroot import open_in_root
 from naru.spec.containers import ContainerRecord
-from naru.spec.errors import Forbidden, InvalidParameter, NotFound
+from naru.spec.errors import Forbidden, InternalError, InvalidParameter, NoSpace, NotFound
 from naru.store.compression import Inflated
 from naru.store.extract import ExtractError, Extractor
+from naru.store.room import is_full
 from naru.store.tarstream import DIRECTORY, Entry, TarError, TarReader
 
 _MOST_LINKS: Final = 40
@@ -83,6 +84,10 @@ class Files:
                 await Inbound(archive).run(unpack)
             except BrokenStream as error:
                 raise InvalidParameter(str(error)) from error
+            except OSError as error:
+                if is_full(error):
+                    raise NoSpace(f"no space left on device: {error}") from error
+                raise InternalError(f"cannot copy to {path}: {error}") from error
         await self._containers.tell(occurrence(record, "extract-to-dir", path=path))
 
     async def _read(self, record: ContainerRecord, path: str) -> AsyncIterator[bytes]:

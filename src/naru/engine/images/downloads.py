@@ -8,10 +8,11 @@ from typing import Any
 
 from naru.engine.tasks import Tasks
 from naru.registry.repository import Repository
-from naru.spec.errors import InternalError, NaruError
+from naru.spec.errors import InternalError, NaruError, NoSpace
 from naru.spec.oci import Descriptor
 from naru.store.blobs import BlobStore, Download
 from naru.store.growing import GrowingReader
+from naru.store.room import is_full
 
 Listener = Callable[[str, int], None]
 """Told (state, bytes so far): Waiting, Downloading, Verifying Checksum, Download complete."""
@@ -30,6 +31,8 @@ class LayerDownload:
         self.listeners: list[Listener] = []
         self.task: asyncio.Task[NaruError | None]
         self.users = 0
+        self.unwanted = False
+        """What has arrived is not for another attempt: the disk is too small for it."""
         self._file: asyncio.Future[Download] = asyncio.get_running_loop().create_future()
         self._state = (WAITING, 0)
 
@@ -81,6 +84,8 @@ class LayerDownload:
             raise
         finally:
             await asyncio.to_thread(file.close)
+            if self.unwanted:
+                await asyncio.to_thread(blobs.forget_download, digest)
 
 
 class Downloads:
@@ -123,5 +128,7 @@ class Downloads:
         except NaruError as error:
             return error  # for those who wait; it is no failure of the daemon's
         except OSError as error:
+            if is_full(error):
+                return NoSpace(f"{download.descriptor.digest}: no space left on device: {error}")
             return InternalError(f"{download.descriptor.digest}: {error}")
         return None

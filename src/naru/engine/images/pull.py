@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple, cast
 
 from naru.engine.images import downloads as states
@@ -32,6 +32,7 @@ from naru.spec.oci import Descriptor, ImageConfig, Manifest, Platform
 from naru.spec.reference import Reference
 from naru.store.compression import Inflated
 from naru.store.growing import GrowingReader
+from naru.store.room import is_full
 
 
 class _Found(NamedTuple):
@@ -120,7 +121,7 @@ class Puller:
         if reference.tag and not reference.digest:
             names.insert(0, reference)
         digests = [found.manifest.config.digest, *(d.digest for d in found.manifest.layers)]
-        with self._library.blobs.lease(digests):
+        with self._retryable(digests), self._library.blobs.lease(digests):
             config = await self._config(repository, found.manifest)
             parsed = _checked(config, found.manifest)
             known = self._library.records.tags.get(str(names[0]))
@@ -146,6 +147,18 @@ class Puller:
             ))  # fmt: skip
         state = "Image is up to date" if same else "Downloaded newer image"
         report.emit(progress.status(f"Status: {state} for {reference.familiar}"))
+
+    @contextlib.contextmanager
+    def _retryable(self, digests: Sequence[str]) -> Iterator[None]:
+        """What a pull that fails has brought here stays for the next one, while there is room."""
+        try:
+            yield
+        except BaseException as error:
+            if is_full(error):
+                self._tasks.spawn(self._library.sweep(), name="sweep after pull")
+            else:
+                self._library.blobs.spare(digests)
+            raise
 
     async def _find(
         self, repository: Repository, reference: Reference, platform: Platform | None
@@ -239,6 +252,9 @@ class _Layers:
         failed = _failures(unpacking)
         if not failed:
             return
+        for transfer in transfers:
+            if transfer is not None:
+                transfer.unwanted = is_full(failed[0])
         # The others' downloads end here, unless somebody else wants them, and with them what
         # unpacks them.
         for leave in self._leaving:
