@@ -226,8 +226,23 @@ class Bench:
                 cli(engine, "cp", "work:/changed", out)
 
         self.each("cp out", copy_out, rounds)
+        self._copy_by_api(tree, rounds, recreate)
         for engine in self.engines.values():
             cli(engine, "rm", "-f", "work")
+
+    def _copy_by_api(self, tree: str, rounds: int, recreate: Callable[[Engine], object]) -> None:
+        """The same without the client, which reads and writes the files for most of the time."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            tar.add(tree, "changed")
+
+        def copy(engine: Engine, method: str, path: str, body: bytes | None) -> None:
+            with contextlib.closing(Api(engine)) as api:
+                api.call(method, f"/containers/work/archive?path={path}", body)
+
+        data = packed.getvalue()
+        self.each("cp in, server alone", lambda e: copy(e, "PUT", "/", data), rounds, recreate)
+        self.each("cp out, server alone", lambda e: copy(e, "GET", "/changed", None), rounds)
 
     def list_many_images(self) -> None:
         """Server time of `GET /images/json` with many images, by one kept connection."""

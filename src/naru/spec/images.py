@@ -37,6 +37,7 @@ class TagRecord(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     image_id: str
     created: int = 0  # ns since the epoch
+    others: list[str] = []  # images of other platforms that came by the same index
 
 
 class BlobRecord(msgspec.Struct, frozen=True, kw_only=True):

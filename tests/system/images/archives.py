@@ -130,3 +130,44 @@ def oci_archive(name: str, blobs: list[bytes], parts: list[bytes], kind: str = "
 
 def _described(media_type: str, data: bytes) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": sha(data), "size": len(data)}
+
+
+def oci_index_archive(name: str, platforms: list[str]) -> bytes:
+    """An OCI layout of one image for several platforms, with layers that all of them share."""
+    parts = layers()
+    members = [(Entry(f"blobs/sha256/{sha(part)[7:]}"), part) for part in parts]
+    entries = []
+    for platform in platforms:
+        system, architecture = platform.split("/")
+        own = tar([(Entry("platform"), platform.encode())])
+        each = [*parts, own]
+        config = json.dumps({
+            "architecture": architecture, "os": system, "config": {"Cmd": ["/bin/tool"]},
+            "rootfs": {"type": "layers", "diff_ids": [sha(part) for part in each]},
+        }).encode()  # fmt: skip
+        kind = "application/vnd.oci.image.layer.v1.tar"
+        manifest = json.dumps({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": _described("application/vnd.oci.image.config.v1+json", config),
+            "layers": [_described(kind, part) for part in each],
+        }).encode()  # fmt: skip
+        members += [
+            (Entry(f"blobs/sha256/{sha(data)[7:]}"), data) for data in (own, config, manifest)
+        ]
+        entry = _described("application/vnd.oci.image.manifest.v1+json", manifest)
+        entries.append({**entry, "platform": {"os": system, "architecture": architecture}})
+    nested = json.dumps({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": entries,
+    }).encode()  # fmt: skip
+    top = _described("application/vnd.oci.image.index.v1+json", nested)
+    index = {
+        "schemaVersion": 2,
+        "manifests": [{**top, "annotations": {"io.containerd.image.name": name}}],
+    }
+    return tar([
+        (Entry("oci-layout"), b'{"imageLayoutVersion": "1.0.0"}'),
+        *members,
+        (Entry(f"blobs/sha256/{sha(nested)[7:]}"), nested),
+        (Entry("index.json"), json.dumps(index).encode()),
+    ])  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from naru.api.messages import Answer, Request, Router, Stream
+from naru.api.routes.images import read_platform
 from naru.engine.images.imports import Importer
 from naru.engine.images.load import Loader
 from naru.engine.images.progress import Message, failure, status
@@ -14,7 +15,6 @@ from naru.engine.images.pull import Puller
 from naru.engine.images.push import Pusher
 from naru.engine.images.save import Saver
 from naru.registry.credentials import decode_header
-from naru.spec import jsonread
 from naru.spec import reference as references
 from naru.spec.errors import InvalidParameter, NaruError
 from naru.spec.oci import Platform, parse_platform
@@ -112,7 +112,7 @@ class ImageTransferRoutes:
             reference = reference.with_tag(tag)
         platform = None
         if text := request.query.text("platform"):
-            value = jsonread.decode(text.encode(), Platform)
+            value = read_platform(text)
             platform = value if value.os else None
         messages = self._pusher.push(
             reference,
@@ -141,9 +141,5 @@ def _platform(text: str) -> Platform | None:
 
 def _platforms(request: Request) -> list[Platform] | None:
     """`platform` of save and load: JSON objects since 1.48, several since 1.51."""
-    found = [
-        jsonread.decode(text.encode(), Platform) if text.startswith("{") else parse_platform(text)
-        for text in request.query.texts("platform")
-        if text
-    ]
+    found = [read_platform(text) for text in request.query.texts("platform") if text]
     return found or None

@@ -7,7 +7,9 @@ from naru.api.messages import Request, Response, Router
 from naru.engine.images.library import Library
 from naru.engine.images.listing import Listing
 from naru.engine.images.removal import Removal
-from naru.spec.errors import InvalidParameter, Unsupported
+from naru.spec import jsonread
+from naru.spec.errors import InvalidParameter
+from naru.spec.oci import Platform, parse_platform
 from naru.spec.reference import from_repo_tag
 
 
@@ -42,9 +44,10 @@ class ImageRoutes:
         return Response(versions.shape_all(request.version, "image.list", shown))
 
     async def inspect(self, request: Request) -> Response:
-        _refuse_platform(request)
         shown = self._listing.inspect(
-            request.params["name"], manifests=request.query.flag("manifests")
+            request.params["name"],
+            manifests=request.query.flag("manifests"),
+            platform=platform_of_query(request),
         )
         if request.version >= (1, 44):
             shown.pop("VirtualSize", None)
@@ -56,8 +59,8 @@ class ImageRoutes:
         return Response(versions.shape(request.version, "image.inspect", shown))
 
     async def history(self, request: Request) -> Response:
-        _refuse_platform(request)
-        return Response(self._listing.history(request.params["name"]))
+        platform = platform_of_query(request)
+        return Response(self._listing.history(request.params["name"], platform=platform))
 
     async def tag(self, request: Request) -> Response:
         repository = request.query.text("repo")
@@ -69,10 +72,11 @@ class ImageRoutes:
 
     async def remove(self, request: Request) -> Response:
         query = request.query
-        if "platforms" in query:
-            raise Unsupported("platforms: this image store keeps one platform for each image")
         told = await self._removal.remove(
-            request.params["name"], force=query.flag("force"), prune=not query.flag("noprune")
+            request.params["name"],
+            force=query.flag("force"),
+            prune=not query.flag("noprune"),
+            platforms=[read_platform(text) for text in query.texts("platforms")],
         )
         return Response(told)
 
@@ -80,6 +84,14 @@ class ImageRoutes:
         return Response(await self._removal.prune(request.query.filters()))
 
 
-def _refuse_platform(request: Request) -> None:
-    if request.query.text("platform"):
-        raise Unsupported("platform: this image store keeps one platform for each image")
+def platform_of_query(request: Request) -> Platform | None:
+    text = request.query.text("platform")
+    return read_platform(text) if text else None
+
+
+def read_platform(text: str) -> Platform:
+    """A JSON object, as the API has it since 1.48, or os/arch/variant."""
+    if not text.startswith("{"):
+        return parse_platform(text)
+    given = jsonread.decode(text.encode(), Platform)
+    return parse_platform(str(given)) if given.os and given.architecture else given

@@ -15,7 +15,7 @@ from naru.engine.containers.streams import Stdio
 from naru.spec.containers import ContainerRecord, LogConfig
 from naru.spec.images import ImageRecord
 from naru.spec.networks import EndpointSettings
-from naru.spec.oci import ImageConfig
+from naru.spec.oci import ImageConfig, Platform
 from naru.spec.volumes import VolumeRecord
 from naru.store.driver import Change, Usage
 
@@ -142,7 +142,7 @@ class Volumes(Protocol):
 
 
 class Images(Protocol):
-    def find(self, ref: str) -> ImageRecord: ...
+    def find(self, ref: str, platform: Platform | None = None) -> ImageRecord: ...
 
     def config(self, image_id: str) -> ImageConfig: ...
 

@@ -31,7 +31,7 @@ from naru.spec.containers import ContainerConfig, ContainerRecord, HostConfig
 from naru.spec.errors import InvalidParameter, NotFound
 from naru.spec.images import ImageRecord
 from naru.spec.networks import EndpointSettings
-from naru.spec.oci import Platform, host_platform
+from naru.spec.oci import Platform, host_platform, parse_platform
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -80,7 +80,7 @@ class Create:
     async def __call__(self, request: Request) -> Created:
         if request.name:
             names.check(request.name)
-        config, image = self._merged(request.config)
+        config, image = self._merged(request.config, request.platform)
         path, args = merge.command(config)
         host, warnings = self._checked(config, request.host)
         warnings += _platform_warnings(request.platform, image)
@@ -136,11 +136,14 @@ class Create:
         finally:
             self._layers.release(chain_id)
 
-    def _merged(self, config: ContainerConfig) -> tuple[ContainerConfig, ImageRecord | None]:
+    def _merged(
+        self, config: ContainerConfig, platform: str
+    ) -> tuple[ContainerConfig, ImageRecord | None]:
         if not config.image:
             # Docker: a container of no image has an empty root.
             return merge.merged(config, ContainerConfig()), None
-        image = self._images.find(config.image)
+        wanted = parse_platform(platform) if platform else None
+        image = self._images.find(config.image, wanted)
         document = self._images.config(image.id)
         return merge.merged(config, document.config), image
 

@@ -184,27 +184,23 @@ class _KindKeeper(Extractor):
     ) -> None:
         super().__init__(root, owner=owner)
         self._keep = keep
-        self._keep_root = root
+        self._current = Entry("")
 
     def _member(self, reader: TarReader, entry: Entry) -> None:
-        if self._keep:
-            self._check(entry.name.rstrip("/"), directory=entry.kind == DIRECTORY)
+        self._current = entry
         super()._member(reader, entry)
 
-    def _check(self, name: str, *, directory: bool) -> None:
-        root = os.open(self._keep_root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fd = open_in_root(root, name or ".", os.O_PATH | os.O_NOFOLLOW)
-        except OSError:
-            return  # nothing is there
-        finally:
-            os.close(root)
-        is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
-        os.close(fd)
-        if is_directory and not directory:
-            raise InvalidParameter(f'cannot overwrite directory "{name}" with non-directory')
-        if directory and not is_directory:
-            raise InvalidParameter(f'cannot overwrite non-directory "{name}" with directory')
+    def _replace(self, directory: int, name: str) -> None:
+        """Called when something is in a member's place, unless both are directories."""
+        if self._keep:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            is_directory = stat.S_ISDIR(status.st_mode)
+            shown = self._current.name.rstrip("/")
+            if is_directory and self._current.kind != DIRECTORY:
+                raise InvalidParameter(f'cannot overwrite directory "{shown}" with non-directory')
+            if not is_directory and self._current.kind == DIRECTORY:
+                raise InvalidParameter(f'cannot overwrite non-directory "{shown}" with directory')
+        super()._replace(directory, name)
 
 
 def _absolute(path: str) -> str:

@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 
 import msgspec
 
-from naru.engine.images import events
+from naru.engine.images import events, platforms
 from naru.spec import reference as references
 from naru.spec.errors import InvalidParameter, NotFound, no_such_image
 from naru.spec.events import Event
 from naru.spec.images import BlobRecord, ImageRecord, TagRecord
 from naru.spec.layers import chain_id
-from naru.spec.oci import Descriptor, ImageConfig, digest_of, parse_time, read_config
+from naru.spec.oci import Descriptor, ImageConfig, Platform, digest_of, parse_time, read_config
 from naru.spec.reference import Reference
 from naru.store.blobs import BlobStore
 from naru.store.layers import LayerStore
@@ -39,8 +39,14 @@ class Library:
 
     # -- finding --------------------------------------------------------------------------------
 
-    def find(self, ref: str) -> ImageRecord:
+    def find(self, ref: str, platform: Platform | None = None) -> ImageRecord:
         """By `sha256:...`, name, name@digest, or the first digits of an id."""
+        image = self._find(ref)
+        if platform is None:
+            return image
+        return platforms.choose(ref, platforms.companions(image, self.records), platform)
+
+    def _find(self, ref: str) -> ImageRecord:
         images = self.records.images
         if ref.startswith("sha256:") and (image := images.get(ref)) is not None:
             return image
@@ -84,11 +90,12 @@ class Library:
             names.setdefault(tag.image_id, []).append(references.parse(tag.name))
         return names
 
-    def names_of(self, image_id: str) -> list[Reference]:
+    def names_of(self, image_id: str, *, shared: bool = False) -> list[Reference]:
+        """`shared`: also names that lead first to the image of another platform."""
         return [
             references.parse(tag.name)
             for tag in self.records.tags.values()
-            if tag.image_id == image_id
+            if tag.image_id == image_id or (shared and image_id in tag.others)
         ]
 
     def layer_blob(self, diff_id: str) -> BlobRecord | None:
@@ -170,12 +177,14 @@ class Library:
                 )
             changes: list[Change] = [put(self.records.images, image)]
             changes += [self._blob(blob) for blob in blobs if self.blobs.has(blob.id)]
-            changes += [self._name(name, image_id, now) for name in names]
+            changes += [self._name(name, image, now) for name in names]
             await self.records.commit(*changes, events=said)
         return image
 
-    def _name(self, name: Reference, image_id: str, now: int) -> Change:
-        return put(self.records.tags, TagRecord(name=str(name), image_id=image_id, created=now))
+    def _name(self, name: Reference, image: ImageRecord, now: int) -> Change:
+        known = self.records.tags.get(str(name))
+        tag = platforms.named(str(name), image, known, self.records)
+        return put(self.records.tags, msgspec.structs.replace(tag, created=now))
 
     def _blob(self, blob: BlobRecord) -> Change:
         known = self.records.blobs.get(blob.id)
@@ -212,9 +221,11 @@ class Library:
         async with self.changing:
             image = self.find(source)
             now = time.time_ns()
+            others = [i.id for i in platforms.companions(image, self.records) if i.id != image.id]
+            tag = TagRecord(name=str(name), image_id=image.id, others=others, created=now)
             await self.records.commit(
                 put(self.records.images, msgspec.structs.replace(image, last_tagged=now)),
-                self._name(name, image.id, now),
+                put(self.records.tags, tag),
                 events=[events.of_image("tag", image, name.familiar)],
             )
 

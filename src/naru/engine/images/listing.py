@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 
 from naru.engine.images import filters as image_filters
+from naru.engine.images import platforms
 from naru.engine.images.library import Library
 from naru.spec.images import ImageRecord
 from naru.spec.layers import chain_id
-from naru.spec.oci import Descriptor, format_time, parse_time, read_manifest
+from naru.spec.oci import Descriptor, Platform, format_time, parse_time, read_manifest
 from naru.spec.reference import Reference
 
 _NO_NAME = "<none>:<none>"
@@ -37,12 +38,15 @@ class Listing:
         image_filters.check(given, image_filters.LIST)
         library = self._library
         names = library.names()
+        secondary = platforms.secondary(library.records)
         parents = {image.parent for image in library.records.images.values() if image.parent}
         shared = self._shared_sizes() if shared_size else {}
         used = Counter(c.image_id for c in library.records.containers.values())
         shown = []
         for image in self._chosen(given):
             all_own = names.get(image.id, [])
+            if not all_own and image.id in secondary:
+                continue  # shown with the image of another platform
             own = all_own
             if patterns := given.get("reference"):
                 own = [n for n in own if image_filters.reference_matches(n, patterns)]
@@ -93,12 +97,14 @@ class Listing:
 
     # -- one image ------------------------------------------------------------------------------
 
-    def inspect(self, ref: str, *, manifests: bool = False) -> dict[str, Any]:
+    def inspect(
+        self, ref: str, *, manifests: bool = False, platform: Platform | None = None
+    ) -> dict[str, Any]:
         """`GET /images/{name}/json`."""
         library = self._library
-        image = library.find(ref)
+        image = library.find(ref, platform)
         document = msgspec.json.decode(library.blobs.read(image.id))
-        names = library.names_of(image.id)
+        names = library.names_of(image.id, shared=True)
         shown: dict[str, Any] = {
             "Id": image.id,
             "RepoTags": [name.familiar for name in names if name.tag],
@@ -135,10 +141,10 @@ class Listing:
             shown["Descriptor"] = self._descriptor(image)
         return shown
 
-    def history(self, ref: str) -> list[dict[str, Any]]:
+    def history(self, ref: str, *, platform: Platform | None = None) -> list[dict[str, Any]]:
         """`GET /images/{name}/history`, newest first."""
         library = self._library
-        image = library.find(ref)
+        image = library.find(ref, platform)
         config = library.config(image.id)
         tags = {i: [n.familiar for n in own if n.tag] for i, own in library.names().items()}
         chains = iter(_chains(image))
@@ -167,29 +173,34 @@ class Listing:
         return shown
 
     def manifests(self, image: ImageRecord) -> list[dict[str, Any]]:
-        """The `ImageManifestSummary` of what this image came by."""
-        if not image.manifest:
-            return []
+        """`ImageManifestSummary` of what the image's index names, or of the image alone."""
+        here = {i.manifest: i for i in platforms.companions(image, self._library.records)}
+        if not image.index:
+            return [self._here(image, self._manifest(image.manifest))] if image.manifest else []
+        entries = read_manifest(self._library.blobs.read(image.index)).manifests
+        return [
+            self._here(here[entry.digest], entry) if entry.digest in here else _elsewhere(entry)
+            for entry in entries
+        ]
+
+    def _here(self, image: ImageRecord, descriptor: Descriptor) -> dict[str, Any]:
         blobs = self._library.blobs
         content = sum(blobs.size(d.digest) for d in image.layers if blobs.has(d.digest))
         containers = [
             c.id for c in self._library.records.containers.values() if c.image_id == image.id
         ]
-        platform = {"architecture": image.architecture, "os": image.os}
-        if image.variant:
-            platform["variant"] = image.variant
-        return [{
+        return {
             "ID": image.manifest,
-            "Descriptor": _describe(self._manifest(image.manifest)),
+            "Descriptor": _describe(descriptor),
             "Available": True,
             "Size": {"Content": content, "Total": content + image.size},
             "Kind": "image",
             "ImageData": {
-                "Platform": platform,
+                "Platform": _shown_platform(platforms.platform_of(image)),
                 "Containers": containers,
                 "Size": {"Unpacked": image.size},
             },
-        }]  # fmt: skip
+        }
 
     def _descriptor(self, image: ImageRecord) -> dict[str, Any] | None:
         target = image.index or image.manifest
@@ -201,11 +212,37 @@ class Listing:
 
 
 def _describe(descriptor: Descriptor) -> dict[str, Any]:
-    return {
+    shown: dict[str, Any] = {
         "mediaType": descriptor.media_type,
         "digest": descriptor.digest,
         "size": descriptor.size,
     }
+    if descriptor.annotations:
+        shown["annotations"] = descriptor.annotations
+    if descriptor.platform is not None:
+        shown["platform"] = _shown_platform(descriptor.platform)
+    return shown
+
+
+def _shown_platform(platform: Platform) -> dict[str, Any]:
+    shown = {"architecture": platform.architecture, "os": platform.os}
+    return {**shown, "variant": platform.variant} if platform.variant else shown
+
+
+def _elsewhere(entry: Descriptor) -> dict[str, Any]:
+    """What an index names and nobody has pulled."""
+    attested = entry.annotations.get("vnd.docker.reference.digest", "")
+    shown: dict[str, Any] = {
+        "ID": entry.digest,
+        "Descriptor": _describe(entry),
+        "Available": False,
+        "Size": {"Content": 0, "Total": 0},
+    }
+    if entry.annotations.get("vnd.docker.reference.type") == "attestation-manifest":
+        return {**shown, "Kind": "attestation", "AttestationData": {"For": attested}}
+    platform = _shown_platform(entry.platform or Platform())
+    data = {"Platform": platform, "Containers": [], "Size": {"Unpacked": 0}}
+    return {**shown, "Kind": "image", "ImageData": data}
 
 
 def _summary(

@@ -112,11 +112,12 @@ class _Load:
     def __init__(self, library: Library, intake: LayerIntake) -> None:
         self._library = library
         self._intake = intake
+        self._told: set[Reference] = set()
 
     async def images(
         self, received: _Received, platforms: list[Platform] | None
     ) -> AsyncIterator[Message]:
-        if "manifest.json" in received.documents:
+        if "manifest.json" in received.documents and not _has_platforms(received):
             items = _items(received.documents["manifest.json"])
             loaded = 0
             for item in items:
@@ -183,12 +184,14 @@ class _Load:
             )  # fmt: skip
         for name in names:
             before = known[str(name)]
-            if before is not None and before.id != image.id:
+            if before is not None and self._library.names_of(before.id) == []:
                 yield {
                     "stream": f"The image {name.familiar} already exists, renaming the old one with"
                     f" ID {before.id} to empty string\n"
                 }
-            yield {"stream": f"Loaded image: {name.familiar}\n"}
+            if name not in self._told:  # once for all platforms
+                self._told.add(name)
+                yield {"stream": f"Loaded image: {name.familiar}\n"}
         if not names:
             yield {"stream": f"Loaded image ID: {image.id}\n"}
 
@@ -334,11 +337,22 @@ def _manifests(
     if not manifest.is_index:
         return [(data, None)]
     chosen: list[tuple[bytes, bytes | None]] = []
-    for wanted in platforms or [oci.host_platform()]:
-        found = oci.select_platform(manifest.manifests, wanted)
-        if found is not None and _blob_name(found.digest) in received.documents:
+    for found in manifest.manifests:
+        # Of an index more platforms may be named than are in the archive.
+        attested = found.annotations.get("vnd.docker.reference.type")
+        offered = found.platform or Platform()
+        if attested or _blob_name(found.digest) not in received.documents:
+            continue
+        if _wanted(offered, platforms):
             chosen.append((received.document(_blob_name(found.digest)), data))
     return chosen
+
+
+def _has_platforms(received: _Received) -> bool:
+    """Whether the archive holds an index within its index, which a docker-archive cannot say."""
+    data = received.documents.get("index.json")
+    entries = oci.read_manifest(data, oci.OCI_INDEX).manifests if data else []
+    return any(entry.media_type in oci.INDEX_TYPES for entry in entries)
 
 
 def _names(entry: Descriptor) -> list[Reference]:

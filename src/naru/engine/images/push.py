@@ -7,6 +7,7 @@ the blobs that are kept, and keeps it, so that the next push has the same digest
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from naru.engine.images import events, progress
 from naru.engine.images.layer_blobs import LayerBlobs
 from naru.engine.images.library import Library
+from naru.engine.images.platforms import companions
 from naru.engine.images.progress import Message, Progress
 from naru.engine.tasks import Tasks
 from naru.registry.credentials import ANONYMOUS, Credentials
@@ -55,16 +57,11 @@ class Pusher:
     ) -> AsyncIterator[Message]:
         """Docker's messages; without a tag, all tags of the repository."""
         images = self._chosen(reference)
-        for image, _ in images:
-            offered = Platform(image.architecture, image.os, variant=image.variant)
-            if platform is not None and not oci.platform_matches(platform, offered):
-                raise NotFound(
-                    f"image with reference {reference.familiar} was found but does not match the"
-                    f" specified platform: wanted {platform}, actual: {offered}"
-                )
+        if platform is not None:
+            images = [(self._library.find(name.familiar, platform), name) for _, name in images]
         report = Progress()
         self._tasks.spawn(
-            self._run(report, reference, images, credentials), name=f"push of {reference}"
+            self._run(report, reference, images, credentials, platform), name=f"push of {reference}"
         )
         async for message in report.watch():
             yield message
@@ -91,6 +88,7 @@ class Pusher:
         reference: Reference,
         images: Sequence[tuple[ImageRecord, Reference]],
         credentials: Credentials,
+        platform: Platform | None,
     ) -> None:
         error: BaseException | None = None
         try:
@@ -103,7 +101,11 @@ class Pusher:
             )
             uploader = await Uploader.open(repository)
             for image, name in images:
-                await self._push_one(uploader, image, name, report)
+                whole = None if platform else await self._whole(image)
+                if whole is None:
+                    await self._push_one(uploader, image, name, report)
+                else:
+                    await self._push_index(uploader, image, *whole, name, report)
         except NaruError as failed:
             error = failed
         except BaseException as failed:
@@ -123,6 +125,40 @@ class Pusher:
                     if place.domain == reference.domain and place.path != reference.path:
                         paths[place.path] = None
         return list(paths)[:8]
+
+    async def _whole(self, image: ImageRecord) -> tuple[bytes, list[ImageRecord]] | None:
+        """The index that the image came by, where all that it names is here, with its images."""
+        blobs = self._library.blobs
+        if not image.index or not blobs.has(image.index):
+            return None
+        index = await asyncio.to_thread(blobs.read, image.index)
+        here = {i.manifest: i for i in companions(image, self._library.records)}
+        entries = oci.read_manifest(index).manifests
+        if len(here) < 2 or any(entry.digest not in here for entry in entries):
+            return None
+        return index, [here[entry.digest] for entry in entries]
+
+    async def _push_index(
+        self,
+        uploader: Uploader,
+        image: ImageRecord,
+        index: bytes,
+        images: Sequence[ImageRecord],
+        name: Reference,
+        report: Progress,
+    ) -> None:
+        """Every platform's image by its digest, then the index by the tag."""
+        for each in images:
+            await self._push_one(uploader, each, name.with_digest(each.manifest), report)
+        await uploader.put_manifest(name.tag, index, oci.read_manifest(index).media_type)
+        digest = oci.digest_of(index)
+        others = [each.id for each in images if each.id != image.id]
+        record = TagRecord(
+            name=str(name.with_digest(digest)), image_id=image.id, others=others,
+            created=time.time_ns(),
+        )  # fmt: skip
+        await self._library.records.commit(put(self._library.records.tags, record))
+        _tell(report, name.tag, index)
 
     async def _push_one(
         self, uploader: Uploader, image: ImageRecord, name: Reference, report: Progress
@@ -156,15 +192,11 @@ class Pusher:
             if not await uploader.has(config.digest):
                 path = library.blobs.path(config.digest)
                 await uploader.upload(config.digest, config.size, path, lambda _: None)
-            await uploader.put_manifest(name.tag, manifest, parsed.media_type)
+            await uploader.put_manifest(name.target, manifest, parsed.media_type)
             await self._remember(image, name, manifest, parsed)
         self._tasks.spawn(self._blobs.settle(image), name=f"blobs of {name}")
-        digest = oci.digest_of(manifest)
-        report.emit(progress.status(f"{name.tag}: digest: {digest} size: {len(manifest)}"))
-        report.emit({
-            "progressDetail": {},
-            "aux": {"Tag": name.tag, "Digest": digest, "Size": len(manifest)},
-        })  # fmt: skip
+        if name.tag:
+            _tell(report, name.tag, manifest)
 
     async def _layer(
         self,
@@ -230,8 +262,9 @@ class Pusher:
             if current.manifest != digest:
                 kept = msgspec.structs.replace(current, manifest=digest, layers=parsed.layers)
                 changes.append(put(library.records.images, kept))
-            record = TagRecord(name=str(name.with_digest(digest)), image_id=image.id)
-            changes.append(put(library.records.tags, record))
+            if name.tag:  # else it is a part of an index, which is what gets the name
+                record = TagRecord(name=str(name.with_digest(digest)), image_id=image.id)
+                changes.append(put(library.records.tags, record))
             for layer in parsed.layers:
                 blob = library.records.blobs.get(layer.digest)
                 if blob is not None and name.name not in blob.repositories:
@@ -241,6 +274,15 @@ class Pusher:
                     ))  # fmt: skip
             said = [events.of_reference("push", name, image.labels)]
             await library.records.commit(*changes, events=said)
+
+
+def _tell(report: Progress, tag: str, manifest: bytes) -> None:
+    digest = oci.digest_of(manifest)
+    report.emit(progress.status(f"{tag}: digest: {digest} size: {len(manifest)}"))
+    report.emit({
+        "progressDetail": {},
+        "aux": {"Tag": tag, "Digest": digest, "Size": len(manifest)},
+    })  # fmt: skip
 
 
 def _short(layer: Descriptor) -> str:

@@ -9,14 +9,16 @@ from typing import Any
 
 from naru.engine.images import events
 from naru.engine.images import filters as image_filters
+from naru.engine.images import platforms as sharing
 from naru.engine.images.library import Library
 from naru.spec import reference as references
 from naru.spec.containers import ContainerRecord
 from naru.spec.errors import Conflict
 from naru.spec.events import Event
-from naru.spec.images import ImageRecord
+from naru.spec.images import ImageRecord, TagRecord
+from naru.spec.oci import Platform
 from naru.spec.reference import Reference
-from naru.store.records import Change, delete
+from naru.store.records import Change, delete, put
 
 _ID = re.compile(r"(sha256:)?[0-9a-f]+")
 
@@ -33,29 +35,66 @@ class _Plan:
         self.told: list[Deleted] = []
         self.images: set[str] = set()
         self.names: set[str] = set()
+        self.shared: set[str] = set()  # images of other platforms behind the names that go
+        self.moved: dict[str, TagRecord] = {}
 
 
 class Removal:
     def __init__(self, *, library: Library) -> None:
         self._library = library
 
-    async def remove(self, ref: str, *, force: bool = False, prune: bool = True) -> list[Deleted]:
-        """`DELETE /images/{name}`. `prune`: untagged parents go too. `Conflict` while needed."""
+    async def remove(
+        self,
+        ref: str,
+        *,
+        force: bool = False,
+        prune: bool = True,
+        platforms: Sequence[Platform] = (),
+    ) -> list[Deleted]:
+        """`DELETE /images/{name}`. `prune`: untagged parents go too. `Conflict` while needed.
+
+        `platforms`: only these of an image of several.
+        """
         library = self._library
         async with library.changing:
             image = library.find(ref)
             names = library.names_of(image.id)
             plan = _Plan()
-            if _is_id(ref, image):
+            if platforms:
+                for platform in platforms:
+                    self._one_platform(plan, library.find(ref, platform), force=force)
+            elif not names and image.id in sharing.secondary(library.records):
+                self._one_platform(plan, image, force=force)
+            elif _is_id(ref, image):
                 self._by_id(plan, image, names, ref, force=force)
             else:
                 self._by_name(plan, image, names, ref, force=force)
-            if image.id in plan.images and prune:
-                self._parents(plan, image)
+            if image.id in plan.images:
+                self._delete_companions(plan)
+                if prune:
+                    self._parents(plan, image)
             await library.records.commit(*plan.changes, events=plan.events)
         if plan.images:
             await library.sweep()
         return plan.told
+
+    def _one_platform(self, plan: _Plan, image: ImageRecord, *, force: bool) -> None:
+        """One image of several that share their names: they stay the others'."""
+        self._check_users(image, force=force, short=_short(image.id))
+        self._check_children(plan, image)
+        records = self._library.records
+        for tag in records.tags.values():
+            if image.id in (tag.image_id, *tag.others):
+                current = plan.moved.get(tag.name, tag)
+                left = sharing.without(current, image.id, records)
+                if left is None:
+                    self._untag(plan, image, references.parse(tag.name))
+                else:
+                    plan.moved[tag.name] = left
+        for name, moved in plan.moved.items():
+            if name not in plan.names:
+                plan.changes.append(put(records.tags, moved))
+        self._delete(plan, image)
 
     def _by_id(
         self, plan: _Plan, image: ImageRecord, names: list[Reference], ref: str, *, force: bool
@@ -149,6 +188,23 @@ class Removal:
         plan.changes.append(delete(self._library.records.tags, str(name)))
         plan.events.append(events.of_image("untag", image))
         plan.told.append({"Untagged": name.familiar})
+        tag = self._library.records.tags.get(str(name))
+        plan.shared.update(tag.others if tag else ())
+
+    def _delete_companions(self, plan: _Plan) -> None:
+        """Other platforms' images that had no tag but those that are gone."""
+        records = self._library.records
+        for each in sorted(plan.shared - plan.images):
+            image = records.images.get(each)
+            if image is None or self._users(image) or self._children(image):
+                continue
+            names = [
+                n for n in self._library.names_of(each, shared=True) if str(n) not in plan.names
+            ]
+            if not any(name.tag for name in names):
+                for name in names:
+                    self._untag(plan, image, name)
+                self._delete(plan, image)
 
     def _delete(self, plan: _Plan, image: ImageRecord) -> None:
         plan.images.add(image.id)
@@ -199,9 +255,10 @@ class Removal:
         plan = _Plan()
         async with library.changing:
             names = library.names()
+            secondary = sharing.secondary(library.records)
             for image in sorted(library.records.images.values(), key=lambda i: -i.created):
                 own = names.get(image.id, [])
-                if (only_dangling and own) or self._users(image):
+                if (only_dangling and own) or self._users(image) or image.id in secondary:
                     continue
                 if until is not None and image.created >= until:
                     continue
@@ -212,6 +269,7 @@ class Removal:
                 for name in own:
                     self._untag(plan, image, name)
                 self._delete(plan, image)
+            self._delete_companions(plan)
             plan.events.append(Event(type="image", action="prune", actor_id=""))
             await library.records.commit(*plan.changes, events=plan.events)
         await library.sweep()

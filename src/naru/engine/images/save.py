@@ -14,10 +14,11 @@ import msgspec
 from naru.engine.images import events
 from naru.engine.images.layer_tars import LayerTars
 from naru.engine.images.library import Library
+from naru.engine.images.platforms import choose, companions, platform_of
 from naru.engine.pipes import outbound
 from naru.spec import oci
 from naru.spec import reference as references
-from naru.spec.errors import InvalidParameter, NotFound
+from naru.spec.errors import InvalidParameter
 from naru.spec.images import ImageRecord
 from naru.spec.oci import Platform
 from naru.spec.reference import Reference
@@ -30,6 +31,13 @@ class _Layer(NamedTuple):
     size: int  # of the plain tar
 
 
+class _Group(NamedTuple):
+    """Images of several platforms, or one, that go by the same names."""
+
+    images: list[ImageRecord]
+    names: list[Reference]
+
+
 class Saver:
     def __init__(self, *, library: Library) -> None:
         self._library = library
@@ -39,37 +47,42 @@ class Saver:
         self, refs: Sequence[str], *, platforms: list[Platform] | None = None
     ) -> AsyncIterator[bytes]:
         """A tar, piece by piece. A reference without tag means all tags of that repository."""
-        chosen = self._chosen(refs)
-        for image, _ in chosen.values():
-            offered = Platform(image.architecture, image.os, variant=image.variant)
-            for wanted in platforms or ():
-                if not oci.platform_matches(wanted, offered):
-                    raise NotFound(
-                        f"no suitable export target found for platform {wanted}:"
-                        f" image {image.id} is {offered}"
-                    )
+        groups = self._groups(refs, platforms)
+        images = {image.id: image for group in groups for image in group.images}
         with self._library.blobs.lease() as lease, self._library.held() as held:
             layers: dict[str, _Layer] = {}
-            for image, _ in chosen.values():
+            for image in images.values():
                 lease.add(image.id)
                 held(image)
                 for diff_id in image.diff_ids:
                     if (blob := self._library.layer_blob(diff_id)) is not None:
                         lease.add(blob.id)
                     layers[diff_id] = _Layer(diff_id, 0)
-            async for piece in outbound(lambda out: self._write(out, chosen, layers)):
+            async for piece in outbound(lambda out: self._write(out, groups, layers)):
                 yield piece
-        said = [events.of_image("save", image) for image, _ in chosen.values()]
+        said = [events.of_image("save", image) for image in images.values()]
         await self._library.records.commit(events=said)
 
-    def _chosen(self, refs: Sequence[str]) -> dict[str, tuple[ImageRecord, list[Reference]]]:
-        chosen: dict[str, tuple[ImageRecord, list[Reference]]] = {}
+    def _groups(self, refs: Sequence[str], platforms: list[Platform] | None) -> list[_Group]:
+        """What is saved: each image with its names, or several that share them."""
+        groups: dict[tuple[str, ...], _Group] = {}
         for ref in refs:
             for image, name in self._named(ref):
-                names = chosen.setdefault(image.id, (image, []))[1]
+                images = self._of_platforms(ref, image, platforms)
+                key = tuple(each.id for each in images)
+                names = groups.setdefault(key, _Group(images, [])).names
                 if name is not None and name not in names:
                     names.append(name)
-        return chosen
+        return list(groups.values())
+
+    def _of_platforms(
+        self, ref: str, image: ImageRecord, platforms: list[Platform] | None
+    ) -> list[ImageRecord]:
+        sharing = companions(image, self._library.records)
+        if platforms is None:
+            return sharing
+        found = {each.id: each for each in (choose(ref, sharing, p) for p in platforms)}
+        return list(found.values())
 
     def _named(self, ref: str) -> list[tuple[ImageRecord, Reference | None]]:
         library = self._library
@@ -93,36 +106,43 @@ class Saver:
 
     # -- writing, in a worker thread ------------------------------------------------------------
 
-    def _write(
-        self,
-        out: BinaryIO,
-        chosen: dict[str, tuple[ImageRecord, list[Reference]]],
-        layers: dict[str, _Layer],
-    ) -> None:
+    def _write(self, out: BinaryIO, groups: list[_Group], layers: dict[str, _Layer]) -> None:
         writer = TarWriter(out)
         writer.add(Entry("blobs", DIRECTORY, mode=0o755))
         writer.add(Entry("blobs/sha256", DIRECTORY, mode=0o755))
         for diff_id, layer in layers.items():
             layers[diff_id] = self._write_layer(out, writer, layer)
+        written: set[str] = set()
+
+        def added(data: bytes) -> bytes:
+            digest = oci.digest_of(data)
+            if digest not in written:
+                written.add(digest)
+                writer.add(Entry(_path(digest), size=len(data)), [data])
+            return data
+
         docker: list[dict[str, Any]] = []
         index: list[dict[str, Any]] = []
-        written: set[str] = set()
-        for image, names in chosen.values():
-            config = self._library.blobs.read(image.id)
-            manifest = _manifest(config, [layers[diff_id] for diff_id in image.diff_ids])
-            for data in (config, manifest):
-                digest = oci.digest_of(data)
-                if digest not in written:
-                    written.add(digest)
-                    writer.add(Entry(_path(digest), size=len(data)), [data])
+        for images, names in groups:
+            entries = []
+            for image in images:
+                config = added(self._library.blobs.read(image.id))
+                own = [layers[diff_id] for diff_id in image.diff_ids]
+                entries.append((image, added(_manifest(config, own))))
+            # A docker-archive knows no platforms: what reads it so gets the one for here.
+            image = images[0]
             docker.append({
                 "Config": _path(image.id),
                 "RepoTags": [name.familiar for name in names] or None,
                 "Layers": [_path(diff_id) for diff_id in image.diff_ids],
             })  # fmt: skip
-            index += _index_entries(manifest, names)
+            if len(entries) == 1:
+                index += _named_entries(_entry(oci.OCI_MANIFEST, entries[0][1]), names)
+            else:
+                nested = added(_index_of(entries))
+                index += _named_entries(_entry(oci.OCI_INDEX, nested), names)
         repositories: dict[str, dict[str, str]] = {}
-        for image, names in chosen.values():
+        for (image, *_), names in groups:
             top = image.diff_ids[-1].partition(":")[2] if image.diff_ids else ""
             for name in names:
                 repositories.setdefault(name.familiar_name, {})[name.tag] = top
@@ -168,10 +188,23 @@ def _manifest(config: bytes, layers: Sequence[_Layer]) -> bytes:
     })  # fmt: skip
 
 
-def _index_entries(manifest: bytes, names: Sequence[Reference]) -> list[dict[str, Any]]:
-    entry: dict[str, Any] = {
-        "mediaType": oci.OCI_MANIFEST, "digest": oci.digest_of(manifest), "size": len(manifest),
-    }  # fmt: skip
+def _entry(media_type: str, data: bytes) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": oci.digest_of(data), "size": len(data)}
+
+
+def _index_of(entries: Sequence[tuple[ImageRecord, bytes]]) -> bytes:
+    """The index of several platforms' manifests."""
+    return msgspec.json.encode({
+        "schemaVersion": 2,
+        "mediaType": oci.OCI_INDEX,
+        "manifests": [
+            {**_entry(oci.OCI_MANIFEST, manifest), "platform": platform_of(image)}
+            for image, manifest in entries
+        ],
+    })  # fmt: skip
+
+
+def _named_entries(entry: dict[str, Any], names: Sequence[Reference]) -> list[dict[str, Any]]:
     if not names:
         return [entry]
     return [

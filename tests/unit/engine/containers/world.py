@@ -224,7 +224,7 @@ class FakeVolumes:
 
 
 class FakeImages:
-    def find(self, ref: str) -> ImageRecord:
+    def find(self, ref: str, platform: object = None) -> ImageRecord:
         if ref != "image":
             raise no_such_image(ref)
         return ImageRecord(id="sha256:image", chain_id="sha256:chain")
