@@ -47,6 +47,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     dns_search: tuple[str, ...]
     exec_opts: tuple[str, ...]
     exec_root: Path
+    fixed_cidr: str
     group: str
     hosts: tuple[str, ...]  # as given; never empty
     icc: bool

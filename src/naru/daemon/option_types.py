@@ -82,6 +82,19 @@ class Address(Text):
         return _address(_expect(value, str, "a string"))
 
 
+class Subnet(Address):
+    """An IPv4 subnet in CIDR notation, "" for none."""
+
+    word = "string"
+
+    def from_file(self, value: Any) -> str:
+        text = _expect(value, str, "a string").strip()
+        try:
+            return str(ipaddress.IPv4Network(text, strict=False)) if text else ""
+        except ValueError:
+            raise ValueError(f"invalid CIDR address: {text}") from None
+
+
 class Switch:
     word = ""
     takes_value = False

@@ -56,6 +56,8 @@ def _firewall(name: str, backend: str) -> Callable[[], Firewall]:
             except OSError as error:
                 firewall.close()
                 reason = error
+        if backend == "nftables":
+            raise Unavailable(f"no firewall: the kernel has no nf_tables ({reason})")
         _log.info("no nf_tables in this kernel (%s): iptables is used", reason)
         if not Iptables.available():
             raise Unavailable(

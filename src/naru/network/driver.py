@@ -53,3 +53,9 @@ class NetworkDriver(Protocol):
 
     def leave(self, network: NetworkRecord, endpoint: Endpoint, *, namespace_ends: bool) -> None:
         """Disconnect. `namespace_ends`: the kernel will remove the links with the namespace."""
+
+    def promote(self, network: NetworkRecord, endpoint: Endpoint, namespace: Namespace) -> None:
+        """The default route goes through this endpoint from now on; its ports are published."""
+
+    def demote(self, network: NetworkRecord, endpoint: Endpoint, namespace: Namespace) -> None:
+        """The opposite; what is gone already is no error."""

@@ -19,7 +19,7 @@ from ipaddress import ip_address
 from typing import ClassVar
 
 from naru.network.firewall import BridgeRules, PortMap
-from naru.spec.errors import InternalError
+from naru.spec.errors import InternalError, Unavailable
 
 _PROGRAMS = {4: ("iptables", "iptables-legacy"), 6: ("ip6tables", "ip6tables-legacy")}
 _HOOKS = (
@@ -41,12 +41,12 @@ class Iptables:
         self._tag = name.removeprefix("naru-").upper()
         self._bridges: dict[str, BridgeRules] = {}
         self._ports: dict[PortMap, None] = {}
-        found = {version: _program(version) for version in _PROGRAMS}
+        found = {version: program(version) for version in _PROGRAMS}
         self._programs = {version: program for version, program in found.items() if program}
 
     @staticmethod
     def available() -> bool:
-        return bool(_program(4))
+        return bool(program(4))
 
     def start(self, bridges: Sequence[BridgeRules]) -> None:
         """Published ports of an earlier life stay in force until `retain`."""
@@ -200,18 +200,36 @@ class Iptables:
         return [f"-A {chain} -i {name} -d 127.0.0.0/8 -j DROP" for name in self._bridges]
 
 
-def _program(version: int) -> str:
+def program(version: int, tables: Sequence[str] = ("nat", "raw", "filter")) -> str:
     """The program that works here: "iptables" may be the one for nf_tables, which is missing."""
-    for program in _PROGRAMS[version]:
-        if shutil.which(program) is None:
+    for name in _PROGRAMS[version]:
+        if shutil.which(name) is None:
             continue
         try:
-            for table in ("nat", "raw", "filter"):
-                _run([program, "-w", "-t", table, "-S"])
+            for table in tables:
+                _run([name, "-w", "-t", table, "-S"])
         except InternalError:
             continue
-        return program
+        return name
     return ""
+
+
+def redirect_dns(*, udp: int, tcp: int) -> None:
+    """In a container's namespace, which the calling thread is in: as nftables.redirect_dns."""
+    name = program(4, ("nat",))
+    if not name:
+        raise Unavailable("there is no iptables program that works")
+    chain, server = "NARU-DNS", "127.0.0.11"
+    lines = ["*nat", f":{chain} - [0:0]"]
+    for protocol, port in (("udp", udp), ("tcp", tcp)):
+        where = f"-p {protocol} --dport 53"
+        lines.append(f"-A {chain} {where} -j DNAT --to-destination {server}:{port}")
+    hook = ["OUTPUT", "-d", f"{server}/32", "-j", chain]
+    try:
+        _run([name, "-w", "-t", "nat", "-C", *hook])
+    except InternalError:  # the first resolver of this namespace; later ones find it
+        lines.append("-I " + " ".join(hook))
+    _run([f"{name}-restore", "-w", "--noflush"], "\n".join([*lines, "COMMIT", ""]))
 
 
 def _run(argv: Sequence[str], text: str | None = None) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -24,36 +23,18 @@ import msgspec
 
 from naru.network import namespaces, rtnetlink
 from naru.network.conntrack import Flows
-from naru.network.driver import Endpoint, NetworkDriver
+from naru.network.driver import NetworkDriver
 from naru.network.firewall import BridgeRules, Firewall, PortMap
 from naru.network.namespaces import Namespace, NamespacePool
 from naru.network.ports import HostPorts, PortRequest
 from naru.network.rtnetlink import RouteSocket
+from naru.network.sandbox import Join, Sandbox, SandboxFiles
 from naru.spec.errors import InternalError
 from naru.spec.networks import NetworkRecord
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-
-
-class Join(msgspec.Struct, frozen=True, kw_only=True):
-    """One endpoint of a container, and the network it is in. `route`: the default route."""
-
-    network: NetworkRecord
-    endpoint: Endpoint
-    route: bool = False
-
-
-class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
-    """What is set up for a container: the state file beside its namespace."""
-
-    container_id: str
-    joins: list[Join] = []
-
-    @property
-    def ports(self) -> list[PortMap]:
-        return [port for join in self.joins for port in join.endpoint.ports]
 
 
 @dataclass
@@ -74,6 +55,7 @@ class Plane:
         pool_size: int = 4,
     ) -> None:
         self._root = exec_root / "netns"
+        self._files = SandboxFiles(self._root)
         self._make_firewall = firewall
         self._make_drivers = drivers
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="naru-network")
@@ -133,8 +115,21 @@ class Plane:
         return await self._run(self._connect, container_id, join)
 
     async def disconnect(self, container_id: str, network_id: str) -> Sandbox | None:
-        """Take a running container out of a network -> what it has left."""
+        """Take a running container out of a network -> what it has left.
+
+        If the default route went through it, its ports are held until `reroute` says what follows.
+        """
         return await self._run(self._disconnect, container_id, network_id)
+
+    async def reroute(
+        self, container_id: str, network_id: str, publish: Sequence[PortRequest]
+    ) -> Sandbox:
+        """Move the default route and the published ports to this network; "" for none.
+
+        A port that one of `publish` still asks for keeps its number. When a port cannot be had,
+        nothing has changed.
+        """
+        return await self._run(self._reroute, container_id, network_id, publish)
 
     async def detach(self, container_id: str) -> Sandbox | None:
         """Undo `attach` -> what there was. Idempotent; needs only what is on disk."""
@@ -205,7 +200,7 @@ class Plane:
                 for join in joins
             ]
             sandbox = Sandbox(container_id=container_id, joins=decided)
-            self._write(sandbox)
+            self._files.write(sandbox)
             namespace = self._pool.take()
             taken = True
             self._open[container_id] = _Open(sandbox, namespace)
@@ -231,11 +226,11 @@ class Plane:
         namespace = self._entered(opened)
         joins = [*opened.sandbox.joins, join]
         sandbox = msgspec.structs.replace(opened.sandbox, joins=joins)
-        self._write(sandbox)
+        self._files.write(sandbox)
         try:
             self.driver(join.network).join(join.network, join.endpoint, namespace, route=join.route)
         except BaseException:
-            self._write(opened.sandbox)
+            self._files.write(opened.sandbox)
             raise
         opened.sandbox = sandbox
         return sandbox
@@ -249,29 +244,37 @@ class Plane:
             if join.network.id == network_id:
                 self.driver(join.network).leave(join.network, join.endpoint, namespace_ends=False)
                 self._forget_flows(join.endpoint.ports)
-                self._ports.release(container_id, join.endpoint.ports)
-        if kept and not any(join.route for join in kept):
-            kept = self._rerouted(self._entered(opened), kept)
         opened.sandbox = msgspec.structs.replace(opened.sandbox, joins=kept)
-        self._write(opened.sandbox)
+        self._files.write(opened.sandbox)
         return opened.sandbox
 
-    def _rerouted(self, namespace: Namespace, joins: Sequence[Join]) -> list[Join]:
-        """The default route went with its network: through the next one that leads outside."""
-        changed = list(joins)
-        for number, join in enumerate(changed):
-            gateways = [g for g in (join.endpoint.gateway4, join.endpoint.gateway6) if g]
-            if not gateways:
-                continue
-            index = namespace.interface_index(join.endpoint.interface)
-            namespace.routes.ensure(*(rtnetlink.default_route(index, g) for g in gateways))
-            changed[number] = msgspec.structs.replace(join, route=True)
-            break
-        return changed
+    def _reroute(
+        self, container_id: str, network_id: str, publish: Sequence[PortRequest]
+    ) -> Sandbox:
+        opened = self._opened(container_id)
+        namespace = self._entered(opened)
+        before = opened.sandbox
+        maps = tuple(self._ports.exchange(container_id, publish))
+        joins = []
+        for join in before.joins:
+            route = join.network.id == network_id
+            ports = maps if route else ()
+            endpoint = msgspec.structs.replace(join.endpoint, ports=ports)
+            joins.append(msgspec.structs.replace(join, endpoint=endpoint, route=route))
+        opened.sandbox = msgspec.structs.replace(before, joins=joins)
+        self._files.write(opened.sandbox)
+        for join in before.joins:
+            if join.route:
+                self.driver(join.network).demote(join.network, join.endpoint, namespace)
+        for join in joins:
+            if join.route:
+                self.driver(join.network).promote(join.network, join.endpoint, namespace)
+        self._forget_flows([*before.ports, *maps])
+        return opened.sandbox
 
     def _detach(self, container_id: str) -> Sandbox | None:
         opened = self._open.pop(container_id, None)
-        sandbox = opened.sandbox if opened else self._read(container_id)
+        sandbox = opened.sandbox if opened else self._files.read(container_id)
         if sandbox is not None:
             for join in sandbox.joins:
                 self.driver(join.network).leave(join.network, join.endpoint, namespace_ends=True)
@@ -280,15 +283,14 @@ class Plane:
         namespaces.unname(self.path(container_id))
         if opened is not None and opened.namespace is not None:
             opened.namespace.close()
-        self._state(container_id).unlink(missing_ok=True)
+        self._files.forget(container_id)
         return sandbox
 
     def _adopt(self, live: set[str]) -> list[Sandbox]:
-        for half_written in self._root.glob(".*.json"):
-            half_written.unlink(missing_ok=True)
+        self._files.clear_half_written()
         adopted = []
-        for container_id in self._known():
-            sandbox = self._read(container_id)
+        for container_id in self._files.known():
+            sandbox = self._files.read(container_id)
             if container_id not in live or sandbox is None:
                 self._detach(container_id)
                 continue
@@ -325,27 +327,3 @@ class Plane:
         if opened is not None and opened.namespace is not None:
             opened.namespace.close()
             opened.namespace = None
-
-    def _known(self) -> list[str]:
-        names = {path.name.removesuffix(".json") for path in self._root.iterdir()}
-        return sorted(name for name in names if not name.startswith("."))
-
-    def _state(self, container_id: str) -> Path:
-        return self._root / f"{container_id}.json"
-
-    def _write(self, sandbox: Sandbox) -> None:
-        target = self._state(sandbox.container_id)
-        fresh = target.with_name(f".{target.name}")
-        fresh.write_bytes(msgspec.json.encode(sandbox))
-        # No fsync: the exec-root and the kernel's state are lost together.
-        os.replace(fresh, target)
-
-    def _read(self, container_id: str) -> Sandbox | None:
-        try:
-            data = self._state(container_id).read_bytes()
-            return msgspec.json.decode(data, type=Sandbox)
-        except FileNotFoundError:
-            return None
-        except msgspec.DecodeError as error:
-            _log.warning("%s: %s", self._state(container_id), error)
-            return None

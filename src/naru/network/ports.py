@@ -229,8 +229,8 @@ def _bound(protocol: str, host_ip: str, port: int) -> socket.socket:
         # flag cleared no other program can listen on the port.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host_ip, port))
-        # An older kernel (seen: 6.1) lets whoever sets the flag bind the port as well for as long as all
-        # that were bound to it had set it and none has listened: so this one has listened.
+        # An older kernel (seen: 6.1) lets whoever sets the flag bind the port as well, as long as
+        # all that were bound to it had set it and none has listened: so this one has listened.
         bound.listen(0)
         bound.shutdown(socket.SHUT_RD)  # the port stays bound, connections are refused again
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)

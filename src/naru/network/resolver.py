@@ -1,22 +1,25 @@
 """The embedded DNS server of one container: names of its networks, the rest forwarded.
 
 It listens inside the container's namespace, on sockets that were opened there, and asks the
-host's name servers from outside. 127.0.0.11:53 leads to it by the namespace's own nf_tables, so
-that the container may run a name server on port 53 itself.
+host's name servers from outside. 127.0.0.11:53 leads to it by a rule of the namespace, so that the
+container may run a name server on port 53 itself; where there can be no rule it is at port 53.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
-from naru.network import dns, nftables
+from naru.network import dns
+from naru.network.dns_redirect import redirect
 from naru.network.files import RESOLVER
-from naru.network.namespaces import Namespace
+from naru.network.namespaces import Namespace, inside
 
 _log = logging.getLogger(__name__)
 
@@ -47,20 +50,16 @@ class Resolver:
     async def start(self, namespace: Namespace) -> None:
         """Serve in `namespace`; `OSError` when it cannot be done there."""
         loop = asyncio.get_running_loop()
-        own = namespace.firewall is not None
-        # dup: the transports close their socket, the namespace closes its own.
-        datagram, stream = namespace.datagram.dup(), namespace.stream.dup()
+        datagram, stream = _bound(namespace)
         try:
-            port = 0 if own else 53
-            for unbound in (datagram, stream):
-                if unbound.getsockname()[1] == 0:  # else by a resolver that was closed since
-                    unbound.bind((RESOLVER, port))
+            udp, tcp = datagram.getsockname()[1], stream.getsockname()[1]
+            if not await asyncio.to_thread(redirect, namespace, udp=udp, tcp=tcp):
+                datagram.close()
+                stream.close()
+                datagram, stream = await asyncio.to_thread(_at_port_53, namespace)
             stream.listen(16)
             datagram.setblocking(False)
             stream.setblocking(False)
-            if namespace.firewall is not None:
-                udp, tcp = datagram.getsockname()[1], stream.getsockname()[1]
-                await asyncio.to_thread(nftables.redirect_dns, namespace.firewall, udp=udp, tcp=tcp)
             self._datagrams, _ = await loop.create_datagram_endpoint(
                 lambda: _Datagrams(self._serve_datagram), sock=datagram
             )
@@ -135,6 +134,36 @@ class Resolver:
                 _log.debug("name server %s: %s", server, error or "no answer")
         asked = dns.question(query)
         return dns.failure(asked, dns.SERVER_FAILURE) if asked is not None else None
+
+
+def _bound(namespace: Namespace) -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP at any free ports, the namespace's sockets, which it closes on its own."""
+    datagram, stream = namespace.datagram.dup(), namespace.stream.dup()
+    try:
+        for unbound in (datagram, stream):
+            if unbound.getsockname()[1] == 0:  # else by a resolver that was closed since
+                unbound.bind((RESOLVER, 0))
+    except BaseException:
+        datagram.close()
+        stream.close()
+        raise
+    return datagram, stream
+
+
+def _at_port_53(namespace: Namespace) -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP, opened inside the namespace: those it came with are bound elsewhere."""
+
+    def opened() -> tuple[socket.socket, socket.socket]:
+        with ExitStack() as undo:
+            datagram = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            stream = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # of the last daemon
+            for unbound in (datagram, stream):
+                unbound.bind((RESOLVER, 53))
+            undo.pop_all()
+        return datagram, stream
+
+    return inside(namespace.fd, opened)
 
 
 class _Ask(Protocol):

@@ -103,6 +103,7 @@ def network_settings(config: Config) -> NetworkSettings:
     return NetworkSettings(
         bridge="" if config.bridge == "none" else config.bridge_name,
         bip=config.bip,
+        fixed_cidr=config.fixed_cidr,
         icc=config.icc,
         ip=config.ip,
         ip_masquerade=config.ip_masq,

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from naru.engine.containers import filters as container_filters
 from naru.engine.containers import ports, shown
 from naru.engine.containers.collaborators import Images, Layers, Networks
@@ -71,7 +69,7 @@ class Listing:
             "State": record.state.status.value,
             "Status": in_words_of_ps(record.state, now),
             "HostConfig": {"NetworkMode": record.host_config.network_mode},
-            "NetworkSettings": {"Networks": msgspec.to_builtins(record.endpoints)},
+            "NetworkSettings": {"Networks": settings["Networks"]},
             "Mounts": [shown.mount_point(mount) for mount in record.mounts],
         }
         if record.host_config.annotations:

@@ -143,14 +143,23 @@ def default_bridge(
         address = ip_interface(settings.bip)
         pool = IPAMPool(subnet=str(address.network), gateway=str(address.ip))
         state = {"adopted": False}
-    elif known is not None and not state["adopted"] and _still_free(known, occupied):
-        pool = known.ipam.config[0]
+    elif (
+        known is not None
+        and not state["adopted"]
+        and _still_free(known, occupied)
+        and _contains(known.ipam.config[0], settings.fixed_cidr)
+    ):
+        pool = msgspec.structs.replace(known.ipam.config[0], ip_range="")
     elif ipv4 := [text for text in existing if ":" not in text]:
         address = ip_interface(ipv4[0])
         pool = IPAMPool(subnet=str(address.network), gateway=str(address.ip))
     else:
-        chosen = ipam.choose_pool(occupied, pools=settings.pools)
-        pool = ipam.complete(IPAMPool(subnet=str(chosen)))
+        # As with Docker, --fixed-cidr alone is the bridge's subnet too.
+        chosen = settings.fixed_cidr or str(ipam.choose_pool(occupied, pools=settings.pools))
+        pool = ipam.complete(IPAMPool(subnet=chosen))
+    if settings.fixed_cidr:
+        pool = msgspec.structs.replace(pool, ip_range=settings.fixed_cidr)
+        ipam.validate(pool)
     return NetworkRecord(
         id=known.id if known else secrets.token_hex(32),
         name="bridge",
@@ -175,6 +184,10 @@ def _still_free(known: NetworkRecord, occupied: Iterable[Network]) -> bool:
         return False
     subnet = ip_network(known.ipam.config[0].subnet)
     return not any(ipam.overlaps(subnet, other) for other in occupied)
+
+
+def _contains(pool: IPAMPool, part: str) -> bool:
+    return not part or ip_network(part).subnet_of(ip_network(pool.subnet))  # type: ignore[arg-type]
 
 
 def _check_ipam(request: NetworkCreate) -> None:

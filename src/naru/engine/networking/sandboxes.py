@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from naru.engine.networking.name_files import FileWriter
 from naru.engine.networking.settings import NetworkSettings
 from naru.network.driver import Endpoint
 from naru.network.firewall import PortMap
-from naru.network.plane import Join, Plane, Sandbox
+from naru.network.plane import Plane
 from naru.network.ports import PortRequest
 from naru.network.resolver import Resolver
+from naru.network.sandbox import Join, Sandbox
 from naru.spec.containers import ContainerRecord
 from naru.spec.errors import InternalError, InvalidParameter, NaruError
 from naru.spec.networks import EndpointSettings, NetworkRecord
@@ -113,15 +115,19 @@ class Sandboxes:
         """Join a running container to one more network -> its settings there."""
         attached = self._attached[record.id]
         number = self._free_number(attached)
-        route = not any(join.route for join in attached.sandbox.joins)
-        usable = network.driver == "bridge" and not network.internal
-        join = self._join(record, network, settings, number, route=route and usable)
+        join = self._join(record, network, settings, number, route=False)
         try:
             attached.sandbox = await self._plane.connect(record.id, join)
         except BaseException:
             self._addresses.release(network, join.endpoint)
             raise
-        await self._introduce(attached, join, settings)
+        try:
+            await self._route(attached, record, coming=(network, settings))
+            join = next(each for each in attached.sandbox.joins if each.network.id == network.id)
+            await self._introduce(attached, join, settings)
+        except BaseException:
+            await self.disconnect(record, network)
+            raise
         self._plane.put_away(record.id)
         return attached.settings[network.name]
 
@@ -136,7 +142,38 @@ class Sandboxes:
         if attached.resolver is not None and not attached.view:
             attached.resolver.close()
             attached.resolver = None
+        if left is not None:
+            try:
+                await self._route(attached, record, lost=any(join.route for join in gone))
+            except NaruError as error:
+                # It has left the network all the same.
+                _log.error("container %s: its default route and ports: %s", record.id, error)
         self._plane.put_away(record.id)
+
+    async def _route(
+        self,
+        attached: Attached,
+        record: ContainerRecord,
+        *,
+        coming: tuple[NetworkRecord, EndpointSettings] | None = None,
+        lost: bool = False,
+    ) -> None:
+        """Let default route and published ports follow the networks that the container has now.
+
+        `coming`: a network that is joined but not told of yet; `lost`: that of the route is gone.
+        """
+        joins = attached.sandbox.joins
+        known = attached.settings
+        candidates = [(j.network, known[j.network.name]) for j in joins if j.network.name in known]
+        gateway = endpoints.gateway_of([*candidates, *([coming] if coming else [])])
+        now = next((join.network.id for join in joins if join.route), "")
+        wanted = gateway.id if gateway is not None else ""
+        if wanted == now and not lost:
+            return
+        after = next((join for join in joins if join.network.id == wanted), None)
+        publish = self._publish(record, after) if after is not None else []
+        with _explained(record, after.endpoint if after is not None else None, publish):
+            attached.sandbox = await self._plane.reroute(record.id, wanted, publish)
 
     async def detach(self, container_id: str) -> Attached | None:
         """Take down what `attach` set up -> what there was, None when nothing."""
@@ -238,16 +275,9 @@ class Sandboxes:
     async def _connected(
         self, record: ContainerRecord, joins: Sequence[Join], publish: Sequence[PortRequest]
     ) -> Sandbox:
-        try:
+        endpoint = next((join.endpoint for join in joins if join.route), None)
+        with _explained(record, endpoint, publish):
             return await self._plane.attach(record.id, joins, publish)
-        except InternalError as error:
-            if not publish or "port" not in str(error):
-                raise
-            endpoint = next(join.endpoint for join in joins if join.route)
-            raise InternalError(
-                "driver failed programming external connectivity on endpoint "
-                f"{record.name} ({endpoint.id}): {error}"
-            ) from error
 
     async def _settled(
         self,
@@ -321,6 +351,22 @@ class Sandboxes:
                 endpoint = Endpoint(id=known.endpoint_id, interface="", host_interface="", mac="")
                 joins.append(Join(network=network, endpoint=endpoint))
         return Sandbox(container_id=record.id, joins=joins)
+
+
+@contextmanager
+def _explained(
+    record: ContainerRecord, endpoint: Endpoint | None, publish: Sequence[PortRequest]
+) -> Iterator[None]:
+    """A port that cannot be had, as Docker says it."""
+    try:
+        yield
+    except InternalError as error:
+        if endpoint is None or not publish or "port" not in str(error):
+            raise
+        raise InternalError(
+            "driver failed programming external connectivity on endpoint "
+            f"{record.name} ({endpoint.id}): {error}"
+        ) from error
 
 
 def check_combination(networks: Sequence[NetworkRecord]) -> None:

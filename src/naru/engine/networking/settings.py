@@ -12,6 +12,7 @@ class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     bridge: str = "naru0"
     bip: str = ""  # "172.20.0.1/16": the bridge's address and subnet
+    fixed_cidr: str = ""  # "172.20.5.0/24": the part of the subnet that containers get
     icc: bool = True
     ip: str = "0.0.0.0"  # where ports are published that name no address
     ip_masquerade: bool = True

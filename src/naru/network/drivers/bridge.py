@@ -98,6 +98,24 @@ class BridgeDriver:
         if not namespace_ends:
             self._delete_link(endpoint.host_interface)
 
+    def promote(self, network: NetworkRecord, endpoint: Endpoint, namespace: Namespace) -> None:
+        try:
+            index = namespace.interface_index(endpoint.interface)
+            gateways = _gateways(endpoint)
+            namespace.routes.ensure(*(rtnetlink.default_route(index, each) for each in gateways))
+            self._set_port(network, endpoint)
+        except OSError as error:
+            raise InternalError(f"default route by network {network.name}: {error}") from error
+        self._firewall.publish(endpoint.ports)
+
+    def demote(self, network: NetworkRecord, endpoint: Endpoint, namespace: Namespace) -> None:
+        self._firewall.withdraw(endpoint.ports)
+        with suppress(OSError):
+            index = namespace.interface_index(endpoint.interface)
+            for gateway in _gateways(endpoint):
+                with suppress(OSError):
+                    namespace.routes.call(rtnetlink.delete_default_route(index, gateway))
+
     def _create(self, network: NetworkRecord) -> None:
         name = bridge_name(network)
         mtu = mtu_of(network)
@@ -163,17 +181,10 @@ class BridgeDriver:
             )
         )
         undo.append(lambda: self._delete_link(endpoint.host_interface))
-        if endpoint.ports or not icc(network):
-            self._routes.call(
-                rtnetlink.set_port(
-                    endpoint.host_interface,
-                    isolated=not icc(network),
-                    hairpin=bool(endpoint.ports),
-                )
-            )
+        self._set_port(network, endpoint)
         index = namespace.interface_index(endpoint.interface)
         addresses = [ip_interface(text) for text in (endpoint.ipv4, endpoint.ipv6) if text]
-        gateways = [gateway for gateway in (endpoint.gateway4, endpoint.gateway6) if gateway]
+        gateways = _gateways(endpoint)
         namespace.routes.call(
             *(rtnetlink.new_address(index, address) for address in addresses),
             rtnetlink.link_up(index),
@@ -182,6 +193,16 @@ class BridgeDriver:
         if endpoint.ports:
             undo.append(lambda: self._firewall.withdraw(endpoint.ports))
             self._firewall.publish(endpoint.ports)
+
+    def _set_port(self, network: NetworkRecord, endpoint: Endpoint) -> None:
+        if endpoint.ports or not icc(network):
+            self._routes.call(
+                rtnetlink.set_port(
+                    endpoint.host_interface,
+                    isolated=not icc(network),
+                    hairpin=bool(endpoint.ports),
+                )
+            )
 
     def _delete_link(self, name: str) -> None:
         # Gone already when the namespace has ended.
@@ -224,6 +245,10 @@ def default_options(
         BRIDGE_NAME: bridge,
         _MTU: str(mtu),
     }
+
+
+def _gateways(endpoint: Endpoint) -> list[str]:
+    return [gateway for gateway in (endpoint.gateway4, endpoint.gateway6) if gateway]
 
 
 def _bridge_mac(network: NetworkRecord) -> str:

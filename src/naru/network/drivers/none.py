@@ -30,3 +30,9 @@ class NullDriver:
 
     def leave(self, network: NetworkRecord, endpoint: Endpoint, *, namespace_ends: bool) -> None:
         pass
+
+    def promote(self, network: NetworkRecord, endpoint: Endpoint, namespace: Namespace) -> None:
+        pass
+
+    def demote(self, network: NetworkRecord, endpoint: Endpoint, namespace: Namespace) -> None:
+        pass

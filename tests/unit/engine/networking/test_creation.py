@@ -96,3 +96,22 @@ def test_a_bridge_that_was_there_is_adopted_with_its_address() -> None:
     )
     assert record.ipam.config[0] == IPAMPool(subnet="10.6.0.0/24", gateway="10.6.0.1")
     assert record.driver_state["adopted"]
+
+
+def test_fixed_cidr_is_a_part_of_bip_or_the_subnet() -> None:
+    both = NetworkSettings(bip="10.5.0.1/16", fixed_cidr="10.5.7.0/24")
+    pool = creation.default_bridge(None, settings=both, existing=[], taken=[]).ipam.config[0]
+    assert (pool.subnet, pool.gateway, pool.ip_range) == ("10.5.0.0/16", "10.5.0.1", "10.5.7.0/24")
+    alone = NetworkSettings(fixed_cidr="10.5.7.0/24")
+    first = creation.default_bridge(None, settings=alone, existing=[], taken=[])
+    pool = first.ipam.config[0]
+    assert (pool.subnet, pool.gateway, pool.ip_range) == ("10.5.7.0/24", "10.5.7.1", "10.5.7.0/24")
+    # Another one, and none, at the next start.
+    other = NetworkSettings(fixed_cidr="10.6.7.0/24")
+    moved = creation.default_bridge(first, settings=other, existing=[], taken=[])
+    assert moved.ipam.config[0].subnet == "10.6.7.0/24"
+    without = creation.default_bridge(first, settings=SETTINGS, existing=[], taken=[])
+    assert without.ipam.config[0].ip_range == ""
+    beside = NetworkSettings(bip="10.5.0.1/24", fixed_cidr="10.6.0.0/24")
+    with pytest.raises(InvalidParameter, match=r"10\.6\.0\.0/24: it should be contained in"):
+        creation.default_bridge(None, settings=beside, existing=[], taken=[])
