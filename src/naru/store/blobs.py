@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from naru.kernel.writeback import Writeback
 from naru.spec.errors import InternalError, InvalidParameter, NotFound
 from naru.spec.oci import MAX_DOCUMENT, digest_of
 from naru.store.growing import GrowingFile, GrowingReader
@@ -236,6 +237,7 @@ class Ingest:
         except BaseException:
             store._end(path)
             raise
+        self._writeback = Writeback(self._file.fileno())
         self._hash = hashlib.sha256()
         self.size = 0
 
@@ -247,6 +249,7 @@ class Ingest:
         while view:
             view = view[self._file.write(view) :]
         self.size += size
+        self._writeback.wrote(self.size)
         return size
 
     @property
@@ -293,6 +296,7 @@ class Download:
         self.size = size
         self.offset = 0
         self._take_up()
+        self._writeback = Writeback(self._file.fileno(), self.offset)
         self._growing = GrowingFile(path, store.path(digest), self.offset)
 
     def _take_up(self) -> None:
@@ -320,6 +324,7 @@ class Download:
                 view = view[written:]
                 self.offset += written
         self._growing.grown(self.offset)
+        self._writeback.wrote(self.offset)
 
     def reader(self) -> GrowingReader:
         """Read from the start; waits for bytes that are not there yet."""

@@ -18,6 +18,7 @@ import stat
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
+from naru.kernel.writeback import Writeback
 from naru.store.directories import Directories
 from naru.store.removal import remove
 from naru.store.tarstream import (
@@ -207,8 +208,11 @@ class Extractor:
             else:
                 if self._witness is not None and entry.stored:
                     self._witness.file(reader.offset, entry.stored, path)
+                written, writeback = 0, Writeback(fd)
                 for piece in reader.data():
                     _write_all(fd, piece)
+                    written += len(piece)
+                    writeback.wrote(written)
             self.written += entry.stored
             owner = self._owner_of(entry)
             if self._is_root and (inherits or owner != (0, 0)):

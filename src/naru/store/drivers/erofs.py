@@ -23,6 +23,7 @@ from typing import BinaryIO, ClassVar, cast
 
 from naru.kernel import mounts
 from naru.kernel.mounts import Mount
+from naru.kernel.writeback import Writeback
 from naru.spec.errors import Unsupported
 from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
@@ -242,10 +243,14 @@ class _Tee:
     def __init__(self, source: BinaryIO, copy: BinaryIO) -> None:
         self._read = getattr(source, "read1", None) or source.read
         self._copy = copy
+        self._size = 0
+        self._writeback = Writeback(copy.fileno())
 
     def read(self, size: int = _COPY) -> bytes:
         piece: bytes = self._read(size if size > 0 else _COPY)
         self._copy.write(piece)
+        self._size += len(piece)
+        self._writeback.wrote(self._size)
         return piece
 
     def drain(self) -> None:
