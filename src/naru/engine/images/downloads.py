@@ -26,8 +26,10 @@ COMPLETE = "Download complete"
 class LayerDownload:
     """One blob being fetched. `open()` gives its bytes from the start, while they arrive."""
 
-    def __init__(self, descriptor: Descriptor) -> None:
+    def __init__(self, descriptor: Descriptor, repository: Repository) -> None:
         self.descriptor = descriptor
+        self.sources = [repository]
+        """Where it may be had, each with the credentials of a client that waits for it."""
         self.listeners: list[Listener] = []
         self.task: asyncio.Task[NaruError | None]
         self.users = 0
@@ -66,16 +68,13 @@ class LayerDownload:
         done = self.task.done() and not self.task.cancelled()
         return self.task.result() if done else None
 
-    async def run(self, repository: Repository, blobs: BlobStore) -> None:
+    async def run(self, blobs: BlobStore) -> None:
         digest, size = self.descriptor.digest, self.descriptor.size
         file = await asyncio.to_thread(blobs.download, digest, size)
         try:
             self._file.set_result(file)
             self.say(DOWNLOADING, file.offset)
-            pieces = repository.blob(digest, size, offset=file.offset, urls=self.descriptor.urls)
-            async for piece in pieces:
-                await asyncio.to_thread(file.write, piece)
-                self.say(DOWNLOADING, file.offset)
+            await self._fetch(file)
             self.say(VERIFYING, size)
             await asyncio.to_thread(file.commit)
             self.say(COMPLETE, size)
@@ -86,6 +85,23 @@ class LayerDownload:
             await asyncio.to_thread(file.close)
             if self.unwanted:
                 await asyncio.to_thread(blobs.forget_download, digest)
+
+    async def _fetch(self, file: Download) -> None:
+        """From the first client's place; where that fails, with what the others may."""
+        digest, size, urls = self.descriptor.digest, self.descriptor.size, self.descriptor.urls
+        tried = 0
+        while True:
+            try:
+                pieces = self.sources[tried].blob(digest, size, offset=file.offset, urls=urls)
+                async for piece in pieces:
+                    await asyncio.to_thread(file.write, piece)
+                    self.say(DOWNLOADING, file.offset)
+            except NaruError as error:
+                tried += 1
+                if isinstance(error, NoSpace) or tried == len(self.sources):
+                    raise
+            else:
+                return
 
 
 class Downloads:
@@ -99,12 +115,14 @@ class Downloads:
         """Join, or begin, the download of a blob; `leave` when it is no longer needed."""
         download = self._running.get(descriptor.digest)
         if download is None:
-            download = LayerDownload(descriptor)
+            download = LayerDownload(descriptor, repository)
             self._running[descriptor.digest] = download
             download.task = self._tasks.spawn(
-                self._run(download, repository), name=f"download of {descriptor.digest[:19]}"
+                self._run(download), name=f"download of {descriptor.digest[:19]}"
             )
             download.task.add_done_callback(lambda _: self._gone(descriptor.digest, download))
+        else:
+            download.sources.append(repository)
         download.users += 1
         return download
 
@@ -121,10 +139,10 @@ class Downloads:
         if self._running.get(digest) is download:
             del self._running[digest]
 
-    async def _run(self, download: LayerDownload, repository: Repository) -> NaruError | None:
+    async def _run(self, download: LayerDownload) -> NaruError | None:
         try:
             async with self._slots:
-                await download.run(repository, self._blobs)
+                await download.run(self._blobs)
         except NaruError as error:
             return error  # for those who wait; it is no failure of the daemon's
         except OSError as error:
