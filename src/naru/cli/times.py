@@ -50,32 +50,6 @@ def _unit_length(text: str) -> int:
     return len(text)
 
 
-def format_duration(nanoseconds: int) -> str:
-    """Go's String(): `1m30s`, `1.5s`, `0s`."""
-    if nanoseconds == 0:
-        return "0s"
-    sign, left = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
-    if left < 1_000_000_000:
-        for unit, scale in (("ms", 1_000_000), ("µs", 1000), ("ns", 1)):
-            if left >= scale:
-                return f"{sign}{_trim(left, scale)}{unit}"
-    hours, left = divmod(left, 3_600_000_000_000)
-    minutes, left = divmod(left, 60_000_000_000)
-    text = sign
-    if hours:
-        text += f"{hours}h"
-    if hours or minutes:
-        text += f"{minutes}m"
-    return f"{text}{_trim(left, 1_000_000_000)}s"
-
-
-def _trim(value: int, scale: int) -> str:
-    whole, part = divmod(value, scale)
-    if not part:
-        return str(whole)
-    return f"{whole}." + str(part).rjust(len(str(scale)) - 1, "0").rstrip("0")
-
-
 def days_from_civil(year: int, month: int, day: int) -> int:
     """Days since 1970-01-01 of a proleptic Gregorian date."""
     year -= month <= 2

@@ -141,11 +141,6 @@ class Volumes:
             if matches(record, filters) and dangling in (None, record.name not in used)
         ]
 
-    def is_anonymous(self, name: str) -> bool:
-        """Whether it was made for a container and goes with it."""
-        record = self._records.volumes.get(name)
-        return record is not None and record.anonymous
-
     def users(self, name: str) -> list[str]:
         """Ids of the containers whose record names the volume."""
         return [c.id for c in self._records.containers.values() if _names(c, name)]

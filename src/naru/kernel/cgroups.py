@@ -159,22 +159,6 @@ def remove_shared_parent(hierarchies: Hierarchies) -> None:
             (root / SHARED_PARENT).rmdir()
 
 
-def group_of(pid: int, hierarchies: Hierarchies) -> Group | None:
-    """The group that a running process is in (the memory controller's, on v1)."""
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    paths: dict[str, str] = {}
-    for line in lines:
-        _, names, path = line.split(":", 2)
-        for name in names.split(","):
-            paths[name] = path
-    unified = hierarchies.mode is Mode.UNIFIED
-    found = paths.get("" if unified else "memory", paths.get(""))
-    return Group(hierarchies, found) if found is not None else None
-
-
 def _words(path: Path) -> list[str]:
     try:
         return path.read_text().split()
@@ -200,30 +184,3 @@ def number(path: Path) -> int | None:
     """A file of one number; None when it is absent, or says "max"."""
     words = _words(path)
     return int(words[0]) if words and words[0].lstrip("-").isdigit() else None
-
-
-class Driver(StrEnum):
-    """Who makes the groups: the runtime itself, or systemd at its request."""
-
-    CGROUPFS = "cgroupfs"
-    SYSTEMD = "systemd"
-
-
-def default_driver(hierarchies: Hierarchies) -> Driver:
-    """systemd's where it owns a v2 tree (its rule: one writer), else cgroupfs."""
-    systemd = Path("/run/systemd/system").is_dir() and hierarchies.mode is Mode.UNIFIED
-    return Driver.SYSTEMD if systemd else Driver.CGROUPFS
-
-
-def runtime_path(name: str, *, driver: Driver, parent: str = "") -> str:
-    """OCI `linux.cgroupsPath` of a container: a path below `/naru`, or for systemd
-    "SLICE:naru:NAME", which becomes the unit naru-NAME.scope. `ValueError` for a parent that is
-    no slice."""
-    if driver is Driver.SYSTEMD:
-        parent = parent or "system.slice"
-        if not parent.endswith(".slice"):
-            raise ValueError(
-                'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"'
-            )
-        return f"{parent}:naru:{name}"
-    return "/" + "/".join(part for part in (parent or SHARED_PARENT).split("/") if part) + f"/{name}"

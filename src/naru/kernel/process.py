@@ -1,4 +1,4 @@
-"""Processes by pidfd, spawns that stay cheap in a large process, and what /proc tells."""
+"""Processes by pidfd, and spawns that stay cheap in a large process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import signal
 import struct
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from naru.kernel.descriptors import limit_as_given
@@ -43,23 +42,6 @@ def exit_code(pidfd: int) -> int | None:
     if not fields[0] & _PIDFD_INFO_EXIT:
         return None
     return os.waitstatus_to_exitcode(fields[-1])
-
-
-class ProcessStat(NamedTuple):
-    state: str  # R, S, D, Z, ...
-    parent: int
-    start_ticks: int  # clock ticks since boot: tells a reused pid apart
-
-
-def process_stat(pid: int) -> ProcessStat | None:
-    """/proc/PID/stat, or None when there is no such process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The command is in parentheses and may itself hold spaces and parentheses.
-    fields = text.rpartition(")")[2].split()
-    return ProcessStat(fields[0], int(fields[1]), int(fields[19]))
 
 
 class Finished(NamedTuple):

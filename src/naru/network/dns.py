@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 A, PTR, AAAA = 1, 12, 28
-NO_ERROR, SERVER_FAILURE, NO_SUCH_NAME = 0, 2, 3
+NO_ERROR, SERVER_FAILURE = 0, 2
 _IN = 1
 _TTL = 600
 _HEADER = struct.Struct(">HHHHHH")
@@ -74,13 +74,6 @@ def pointer(asked: Question, name: str) -> bytes:
 
 def failure(asked: Question, code: int) -> bytes:
     return _answer(asked, code, [])
-
-
-def truncated(asked: Question) -> bytes:
-    """ "Ask again by TCP"."""
-    reply = bytearray(_answer(asked, NO_ERROR, []))
-    reply[2] |= 0x02
-    return bytes(reply)
 
 
 def reversed_address(name: str) -> IPv4Address | IPv6Address | None:

@@ -83,9 +83,6 @@ class Plane:
     def driver(self, network: NetworkRecord) -> NetworkDriver:
         return self._drivers[network.driver]
 
-    def knows(self, driver: str) -> bool:
-        return driver in self._drivers
-
     async def create(self, network: NetworkRecord) -> None:
         await self._run(self.driver(network).create, network)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -65,14 +64,6 @@ def decode_header(value: str) -> Credentials:
     if not value or value == "null":
         return ANONYMOUS
     return _decode(value, AuthConfig, "X-Registry-Auth").credentials()
-
-
-def decode_config_header(value: str) -> Mapping[str, Credentials]:
-    """`X-Registry-Config` of a build: credentials by registry."""
-    if not value:
-        return {}
-    configs = _decode(value, dict[str, AuthConfig], "X-Registry-Config")
-    return {host: config.credentials() for host, config in configs.items()}
 
 
 def _decode(value: str, shape: type[T], name: str) -> T:

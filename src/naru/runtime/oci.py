@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGKILL
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -34,59 +34,16 @@ _PID_FILE = ".pid"
 _BPF_ANNOTATION = "run.oci.seccomp_bpf_data"
 
 
-class Runtime(Protocol):
-    """What the engine asks of a runtime. Failures are `complaints.RuntimeFailed` errors."""
-
-    name: str
-
-    async def run(
-        self,
-        container_id: str,
-        bundle: Path,
-        *,
-        tty: bool,
-        stdin: bool,
-        config: Mapping[str, Any] | None = None,
-    ) -> tuple[int, Stdio]: ...
-
-    async def exec(
-        self,
-        container_id: str,
-        exec_id: str,
-        process: Mapping[str, Any],
-        *,
-        tty: bool,
-        stdin: bool,
-    ) -> tuple[int, Stdio]: ...
-
-    async def kill(self, container_id: str, signal: int, *, all: bool = False) -> None: ...
-
-    async def pause(self, container_id: str) -> None: ...
-
-    async def resume(self, container_id: str) -> None: ...
-
-    async def delete(self, container_id: str) -> None: ...
-
-    async def update(self, container_id: str, resources: Mapping[str, Any]) -> None: ...
-
-    async def pids(self, container_id: str) -> list[int]: ...
-
-    async def state(self, container_id: str) -> RuntimeState | None: ...
-
-    async def resize(
-        self, container_id: str, exec_id: str | None, height: int, width: int
-    ) -> None: ...
-
-    async def close_stdin(self, container_id: str, exec_id: str | None = None) -> None: ...
-
-
 class RuntimeState(msgspec.Struct, frozen=True):
     status: str  # created, running, paused, stopped
     pid: int
 
 
 class OciRuntime:
-    """`path` is the program; `args` go before the command (`--add-runtime`'s runtimeArgs)."""
+    """What the verbs ask of a runtime. Failures are `complaints.RuntimeFailed` errors.
+
+    `path` is the program; `args` go before the command (`--add-runtime`'s runtimeArgs).
+    """
 
     def __init__(
         self,

@@ -69,4 +69,3 @@ class NetworkRecord(msgspec.Struct, frozen=True, kw_only=True):
     enable_ipv4: bool = True
     enable_ipv6: bool = False
     driver_state: dict[str, Any] = {}  # what the driver needs to find its kernel objects again
-    leases: dict[str, str] = {}  # address -> endpoint id

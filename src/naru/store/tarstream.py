@@ -164,12 +164,6 @@ class TarReader:
             self._data_left -= len(piece)
             yield piece
 
-    def read_data(self, limit: int) -> bytes:
-        """The current member whole, refused beyond `limit` bytes."""
-        if self._data_left > limit:
-            raise TarError(f"archive member of {self._data_left} bytes, at most {limit} expected")
-        return b"".join(self.data())
-
     # -- reading --------------------------------------------------------------------------------
 
     def _piece(self, most: int) -> memoryview:

@@ -28,7 +28,7 @@ class Bench:
         *,
         runtime: str = "crun",
         hidden_mount: Path | None = None,
-        driver: cgroups.Driver = cgroups.Driver.CGROUPFS,
+        systemd_cgroup: bool = False,
     ) -> None:
         self.exec_root = exec_root
         self.rootfs = rootfs
@@ -43,10 +43,10 @@ class Bench:
             supervisor=self.supervisor,
             seccomp=SeccompCache(),
             warmth=CgroupWarmth.for_this_machine(),
-            systemd_cgroup=driver is cgroups.Driver.SYSTEMD,
+            systemd_cgroup=systemd_cgroup,
         )
         self.runtime.recover()
-        self.driver = driver
+        self.systemd_cgroup = systemd_cgroup
         self.cgroup = f"/naru-test-{os.getpid()}-{exec_root.parent.name}"
 
     def _heard(self, ended: Exit) -> None:
@@ -84,8 +84,9 @@ class Bench:
         }
 
     def _cgroup_path(self, container_id: str) -> str:
-        parent = "" if self.driver is cgroups.Driver.SYSTEMD else self.cgroup
-        return cgroups.runtime_path(container_id, driver=self.driver, parent=parent)
+        if self.systemd_cgroup:
+            return f"system.slice:naru:{container_id}"
+        return f"{self.cgroup}/{container_id}"
 
     def process(self, *args: str, tty: bool = False, cwd: str = "/") -> dict[str, Any]:
         granted = capabilities.effective([], [])
@@ -154,3 +155,14 @@ async def ended(pid: int) -> None:
     finally:
         loop.remove_reader(pidfd)
         os.close(pidfd)
+
+
+def group_of(pid: int) -> cgroups.Group:
+    """The group that a running process is in (the memory controller's, on v1)."""
+    hierarchies = cgroups.detect()
+    paths: dict[str, str] = {}
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        paths.update(dict.fromkeys(names.split(","), path))
+    unified = hierarchies.mode is cgroups.Mode.UNIFIED
+    return cgroups.Group(hierarchies, paths["" if unified else "memory"])

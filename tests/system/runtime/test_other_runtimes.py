@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.system.runtime.runtime_bench import Bench, read_all
+from tests.system.runtime.runtime_bench import Bench, group_of, read_all
 
 from naru.kernel import cgroup_stats, cgroups
 from naru.runtime import capabilities, seccomp
@@ -27,8 +27,7 @@ async def drive(bench: Bench) -> None:
         assert (await read_all(out.pty)).split() == [b"Seccomp:", b"2"]
         assert (await bench.exit_of("c", "e")).status == 0
         out.close()
-        group = cgroups.group_of(pid, cgroups.detect())
-        assert group is not None
+        group = group_of(pid)
         assert group.pids() == [pid]
         assert await bench.runtime.pids("c") == [pid]
         stats = cgroup_stats.read(group)
@@ -69,4 +68,4 @@ async def test_cgroupfs(exec_root: Path, rootfs: Path, runtime: str) -> None:
 async def test_systemd(exec_root: Path, rootfs: Path, runtime: str) -> None:
     if shutil.which(runtime) is None or not Path("/run/systemd/system").is_dir():
         pytest.skip(f"needs {runtime} and systemd")
-    await drive(Bench(exec_root, rootfs, runtime=runtime, driver=cgroups.Driver.SYSTEMD))
+    await drive(Bench(exec_root, rootfs, runtime=runtime, systemd_cgroup=True))

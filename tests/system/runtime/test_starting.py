@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.system.runtime.runtime_bench import Bench, ended, read_all
+from tests.system.runtime.runtime_bench import Bench, ended, group_of, read_all
 
 from naru.kernel import cgroups, process
 from naru.runtime import capabilities, seccomp
@@ -146,8 +146,7 @@ async def test_pause_resume_update_and_state(bench: Bench) -> None:
     assert (state.status, state.pid) == ("paused", pid)
     await bench.runtime.resume("c")
     await bench.runtime.update("c", {"pids": {"limit": 77}})
-    group = cgroups.group_of(pid, cgroups.detect())
-    assert group is not None
+    group = group_of(pid)
     directory = group.directory("pids")
     assert directory is not None
     assert cgroups.number(directory / "pids.max") == 77

@@ -51,8 +51,6 @@ def test_sizes() -> None:
 def test_go_durations() -> None:
     assert times.parse_duration("1h2m3.5s") == 3_723_500_000_000
     assert times.parse_duration("-5ms") == -5_000_000
-    assert times.format_duration(90_000_000_000) == "1m30s"
-    assert times.format_duration(1_500_000) == "1.5ms"
     with pytest.raises(ValueError, match="unknown unit"):
         times.parse_duration("1x")
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from naru.kernel import cgroup_stats, cgroups
 from naru.kernel.cgroups import Group, Hierarchies, Mode
 
@@ -130,17 +128,3 @@ def test_remove_takes_the_group_and_what_is_below(tmp_path: Path) -> None:
     group.remove()
     group.remove()
     assert [entry.name for entry in (tmp_path / "naru").iterdir()] == ["y"]
-
-
-def test_a_group_by_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cgroups.group_of(2**22, cgroups.detect(UNIFIED)) is None
-
-
-def test_paths_for_the_runtime() -> None:
-    path = cgroups.runtime_path
-    assert path("x", driver=cgroups.Driver.CGROUPFS) == "/naru/x"
-    assert path("x", driver=cgroups.Driver.CGROUPFS, parent="/a/b/") == "/a/b/x"
-    assert path("x", driver=cgroups.Driver.SYSTEMD) == "system.slice:naru:x"
-    assert path("x", driver=cgroups.Driver.SYSTEMD, parent="my.slice") == "my.slice:naru:x"
-    with pytest.raises(ValueError, match="valid slice"):
-        path("x", driver=cgroups.Driver.SYSTEMD, parent="/a")

@@ -6,7 +6,7 @@ no root, no kernel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -168,4 +168,3 @@ class Followers(Protocol):
 
 
 Runtimes = Mapping[str, Runtime]
-Services = Sequence[Followers]

@@ -12,8 +12,6 @@ from typing import Final
 STDIN: Final = 0
 STDOUT: Final = 1
 STDERR: Final = 2
-SYSTEM_ERROR: Final = 3
-"""An error of the engine's own, sent after the answer has begun."""
 
 NUMBERS: Final = {"stdin": STDIN, "stdout": STDOUT, "stderr": STDERR}
 

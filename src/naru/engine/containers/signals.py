@@ -7,8 +7,6 @@ import signal
 from naru.spec.errors import InvalidParameter
 
 KILL = int(signal.SIGKILL)
-TERM = int(signal.SIGTERM)
-CONT = int(signal.SIGCONT)
 
 # The kernel's real-time signals start at 32; libc keeps 32 and 33 for itself.
 _RTMIN, _RTMAX = 34, 64
