@@ -22,6 +22,7 @@ for name, entry in project["scripts"].items():
     module, function = entry.split(":")
     program = scripts / name
     program.write_text(
-        f"#!{sys.executable}\nimport sys\n\nfrom {module} import {function}\n\nsys.exit({function}())\n"
+        f"#!{sys.executable}\nimport sys\n\n"
+        f"from {module} import {function}\n\nsys.exit({function}())\n"
     )
     program.chmod(0o755)
