@@ -78,6 +78,21 @@ def test_a_lost_layer_comes_back_with_the_image(own_daemon: Daemon, tmp_path: Pa
     assert own_daemon.docker("run", "--rm", "busybox", "echo", "back").stdout == "back\n"
 
 
+def test_a_changed_file_of_a_layer(own_daemon: Daemon) -> None:
+    driver = own_daemon.docker("info", "-f", "{{.Driver}}").stdout.strip()
+    applets = (own_daemon.data_root / driver).glob("*/diff/bin/busybox")
+    file = next(path for path in applets if path.stat().st_size)
+    assert problems(own_daemon, "--verify") == []
+    half = file.stat().st_size // 2
+    with file.open("r+b") as changed:
+        changed.seek(half)
+        byte = changed.read(1)[0]
+        changed.seek(half)
+        changed.write(bytes([byte ^ 1]))
+    assert problems(own_daemon) == []  # without --verify nothing is read
+    assert problems(own_daemon, "--verify") == [("damaged-layer", "left")]
+
+
 def test_what_is_under_way_is_no_problem(own_daemon: Daemon) -> None:
     tars = [root_tar(3_000_000 + number, 1000) for number in range(3)]
 

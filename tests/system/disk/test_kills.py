@@ -14,7 +14,7 @@ from tests.harness.registry import Registry
 from tests.system.disk.place import du, problems, root_tar, usage
 
 
-@pytest.mark.parametrize(("driver", "rounds"), [("overlay2", 10), ("erofs", 5)])
+@pytest.mark.parametrize(("driver", "rounds"), [("overlay2", 6), ("erofs", 4)])
 def test_kills_at_any_moment(needs_root: None, driver: str, rounds: int, tmp_path: Path) -> None:
     daemon = Daemon(options=("-s", driver))
     try:

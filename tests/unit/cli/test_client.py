@@ -180,3 +180,26 @@ def test_queries() -> None:
     assert query(all=True, none=None, off=False, list=["a b", "c"], filters={"x": {"y": True}}) == (
         "?all=1&filters=%7B%22x%22%3A%7B%22y%22%3Atrue%7D%7D&list=a%20b&list=c"
     )
+
+
+def test_check_says_what_is_wrong_and_fails(
+    daemon: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = (
+        b'{"Kind":"orphan-blob","What":"sha256:1","Text":"no image needs it","State":"repaired",'
+        b'"Remedy":"remove it"}\n'
+    )
+    daemon.answers["POST", "/naru/system/check"] = (200, found + b'{"Problems":1,"Left":0}\n')
+    assert run(daemon, "system", "check", "--repair") == 0
+    assert capsys.readouterr().out == (
+        "orphan-blob: sha256:1\n    no image needs it; done: remove it\n"
+        "1 problem found, 1 repaired, 0 left.\n"
+    )
+    assert daemon.requests[-1][:2] == ("POST", "/naru/system/check?repair=1")
+    daemon.answers["POST", "/naru/system/check"] = (200, b'{"Problems":2,"Left":2}\n')
+    assert run(daemon, "system", "check", "--verify") == 1
+    daemon.answers["POST", "/naru/system/check"] = (200, b'{"Error":"the disk is broken"}\n')
+    assert run(daemon, "system", "check") == 1
+    daemon.answers["POST", "/naru/system/check"] = (200, b"")
+    assert run(daemon, "system", "check") == 1
+    assert capsys.readouterr().err.endswith("ended the check before it was through\n")

@@ -13,6 +13,7 @@ from naru.daemon.flags import UsageError
 from naru.daemon.option_types import AddressPool, RuntimeChoice
 from naru.daemon.options import DOCKERD, NARUD, OPTIONS, REFUSED, Program
 from naru.spec.containers import Ulimit
+from naru.spec.disk import FreeSpace
 
 
 def loaded(
@@ -150,6 +151,10 @@ def test_the_file_says_the_same(tmp_path: Path) -> None:
          " size: 'x'"),
         (["--max-concurrent-downloads=-1"], 'invalid argument "-1" for'
          ' "--max-concurrent-downloads" flag: invalid max concurrent downloads: -1'),
+        (["--min-free-space", "much"], 'invalid argument "much" for "--min-free-space" flag: invalid'
+         " size: 'much'"),
+        (["--min-free-space", "150%"], 'invalid argument "150%" for "--min-free-space" flag: invalid'
+         " percentage: 150%: expected 0 to 100"),
         (["--userns-remap", "default"], "--userns-remap is not supported by this engine (yet)"),
         (["--ipv6"], "--ipv6 is not supported by this engine (yet)"),
         (["--seccomp-profile=/x"], "--seccomp-profile is not supported by this engine (yet)"),
@@ -160,6 +165,14 @@ def test_wrong_flags(arguments: list[str], text: str) -> None:
     with pytest.raises(UsageError) as caught:
         loaded(*arguments)
     assert str(caught.value) == text
+
+
+def test_free_space() -> None:
+    assert loaded().min_free_space == FreeSpace(percent=1, size=256 << 20)
+    assert loaded("--min-free-space", "2g").min_free_space == FreeSpace(size=2 << 30)
+    assert loaded("--min-free-space=5%").min_free_space == FreeSpace(percent=5)
+    assert loaded("--min-free-space", "2.5%, 1m").min_free_space.of(1 << 30) == 1 << 20
+    assert loaded("--min-free-space", "0").min_free_space.of(1 << 40) == 0
 
 
 def test_a_refused_option_may_say_what_we_do_anyway() -> None:

@@ -27,7 +27,7 @@ def test_the_lesser_counts() -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     room = Room(tmp_path, FreeSpace(size=1))
     room.check("pull")
-    with pytest.raises(NoSpace, match="no space left on device: pull: .* pull needs"):
+    with pytest.raises(NoSpace, match=r"no space left on device: pull: .* pull needs"):
         room.check("pull", 1 << 60)
     room.floor = FreeSpace(size=0)
     room.check("pull", 1 << 60)  # no floor, no check
@@ -57,26 +57,24 @@ def test_what_says_full() -> None:
 
 
 async def test_rounds_begin_after_the_call() -> None:
-    runs: list[asyncio.Event] = []
+    begun: asyncio.Queue[asyncio.Event] = asyncio.Queue()
 
     async def work() -> None:
-        runs.append(asyncio.Event())
-        await runs[-1].wait()
+        end = asyncio.Event()
+        begun.put_nowait(end)
+        await end.wait()
 
     rounds = Rounds(work)
     first = [asyncio.create_task(rounds.round()) for _ in range(3)]
-    while not runs:
-        await asyncio.sleep(0)
+    end = await begun.get()
     later = [asyncio.create_task(rounds.round()) for _ in range(3)]
     await asyncio.sleep(0)
-    runs[0].set()
+    end.set()
     await asyncio.gather(*first)
     assert not any(task.done() for task in later)
-    while len(runs) < 2:
-        await asyncio.sleep(0)
-    runs[1].set()
+    (await begun.get()).set()
     await asyncio.gather(*later)
-    assert len(runs) == 2
+    assert begun.empty()
 
 
 async def test_a_round_fails_for_all_of_it_and_not_for_the_next() -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from naru.engine.check.finding import Finding
 from naru.engine.images.library import Library
+from naru.spec.errors import NotFound
 from naru.store.records import delete
 
 
@@ -28,8 +29,10 @@ class BlobInspection:
             )
         async for finding in self._contents(verify=verify):
             yield finding
+        needed = self._library.needed_blobs()
         for blob in self._library.records.blobs.values():
-            dropped = blob.recipe and blob.id in self._library.needed_blobs()
+            # What can be made again is remembered, and no file is kept of it.
+            dropped = blob.recipe and blob.id in needed
             if dropped or self._library.blobs.has(blob.id):
                 continue
             if not self._library.blobs.is_leased(blob.id):
@@ -67,13 +70,16 @@ class BlobInspection:
 
     def _fault(self, digest: str, size: int | None, verify: bool) -> str:
         blobs = self._library.blobs
-        if not blobs.has(digest):
-            return ""
-        found = blobs.size(digest)
-        if size is not None and found != size:
-            return f"it has {found} bytes instead of {size}"
-        if verify and not blobs.verify(digest):
-            return "its bytes are not what it is named"
+        try:
+            found = blobs.size(digest)
+            if size is not None and found != size:
+                return f"it has {found} bytes instead of {size}"
+            if verify and not blobs.verify(digest):
+                return "its bytes are not what it is named"
+        except (NotFound, FileNotFoundError):
+            pass  # that is for others to judge
+        except OSError as error:
+            return f"it cannot be read: {error}"
         return ""
 
     def _sizes(self) -> dict[str, int]:
@@ -84,7 +90,9 @@ class BlobInspection:
         return sizes
 
     async def _remove(self, digest: str) -> None:
-        await self._forget(digest)
+        record = self._library.records.blobs.get(digest)
+        if record is None or not record.recipe:
+            await self._forget(digest)
         await asyncio.to_thread(self._library.blobs.remove, digest)
 
     async def _forget(self, digest: str) -> None:

@@ -43,9 +43,7 @@ class ImageInspection:
         for diff_id in image.diff_ids:
             chain = chain_id(chain, diff_id)
             if layers.get(chain) is None:
-                found.append(
-                    Finding("missing-layer", chain, f"image {name} has it", remedy=AGAIN)
-                )
+                found.append(Finding("missing-layer", chain, f"image {name} has it", remedy=AGAIN))
         return found
 
     def _shown(self, image: ImageRecord) -> str:

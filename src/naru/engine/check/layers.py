@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 from collections.abc import AsyncIterator, Callable, Collection
 
 from naru.engine.check.finding import Finding
+from naru.engine.images.layer_tars import LayerTars
 from naru.engine.images.library import Library
+from naru.spec.errors import NaruError
 from naru.spec.layers import LayerRecord
+from naru.store.driver import KeepsTars
 from naru.store.records import delete
+
+AGAIN = "remove its images and the containers on them, then pull or load again"
 
 
 class LayerInspection:
@@ -41,11 +47,43 @@ class LayerInspection:
                     f"container {name.name if name else ''} has lost its files",
                     remedy="remove the container",
                 )  # fmt: skip
+        if verify:
+            async for finding in self._contents():
+                yield finding
         for record in await self._unused():
             yield Finding(
                 "unused-layer", record.chain_id, "no image and no container needs it",
                 self._library.sweep, "remove it",
             )  # fmt: skip
+
+    async def _contents(self) -> AsyncIterator[Finding]:
+        """Read every layer of which the driver can write the very tar that it came from."""
+        library = self._library
+        for record in library.records.layers.values():
+            library.layers.acquire(record.chain_id)  # it must not be removed while it is read
+            try:
+                if record.chain_id not in library.records.layers:
+                    continue
+                text = await asyncio.to_thread(self._fault, record)
+            finally:
+                library.layers.release(record.chain_id)
+            if text:
+                yield Finding("damaged-layer", record.chain_id, text, remedy=AGAIN)
+
+    def _fault(self, record: LayerRecord) -> str:
+        driver = self._library.layers.driver
+        try:
+            if not LayerTars(self._library).keeps(record) or not isinstance(driver, KeepsTars):
+                return ""
+            hashed = hashlib.sha256()
+            for piece in driver.tar_pieces(record.storage_id):
+                hashed.update(piece)
+        except FileNotFoundError as error:
+            return f"a file of it is missing: {error}"
+        except (NaruError, OSError, ValueError) as error:
+            return f"it cannot be read: {error}"
+        found = "sha256:" + hashed.hexdigest()
+        return "" if found == record.diff_id else f"its files give {found}, not {record.diff_id}"
 
     async def _unused(self) -> list[LayerRecord]:
         layers = self._library.layers
