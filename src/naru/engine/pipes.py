@@ -14,6 +14,8 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import BinaryIO, TypeVar, cast
 
+from naru.store.raw_reader import RawReader
+
 T = TypeVar("T")
 
 _PIECES = 8
@@ -24,7 +26,7 @@ class BrokenStream(OSError):
     """The other end went away in the middle."""
 
 
-class Inbound(io.RawIOBase):
+class Inbound(RawReader):
     """Read in a thread what `run` feeds from the loop; up to eight pieces wait in between."""
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
@@ -79,15 +81,7 @@ class Inbound(io.RawIOBase):
             self._ended, self._error = True, error
             self._changed.notify()
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        if size < 0:
-            pieces = []
-            while piece := self.read(_PIECE):
-                pieces.append(piece)
-            return b"".join(pieces)
+    def some(self, size: int) -> bytes:
         with self._changed:
             while not self._waiting:
                 if self._error is not None:
@@ -104,12 +98,6 @@ class Inbound(io.RawIOBase):
         if wake:
             self._loop.call_soon_threadsafe(self._room.set)
         return bytes(first)
-
-    def readinto(self, buffer: object, /) -> int:
-        view = memoryview(buffer)  # type: ignore[arg-type]
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
 
 class _Outbound(io.RawIOBase):

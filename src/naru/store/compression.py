@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol, cast
 
 from naru.spec.errors import InvalidParameter
+from naru.store.raw_reader import RawReader
 
 _BUFFER = 1 << 18
 _MAGICS = (
@@ -25,7 +26,7 @@ class Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
-class Inflated(io.RawIOBase):
+class Inflated(RawReader):
     """The plain bytes of `source`, whatever it is compressed with; `format` is "" for nothing."""
 
     def __init__(self, source: Readable) -> None:
@@ -46,15 +47,7 @@ class Inflated(io.RawIOBase):
     def format(self) -> str:
         return self._open()[0]
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        if size < 0:
-            pieces = []
-            while piece := self.read(1 << 20):
-                pieces.append(piece)
-            return b"".join(pieces)
+    def some(self, size: int) -> bytes:
         name, read, errors = self._open()
         try:
             return read(size)
@@ -63,35 +56,19 @@ class Inflated(io.RawIOBase):
         except errors as error:
             raise InvalidParameter(f"{name}: {error}") from error
 
-    def readinto(self, buffer: object, /) -> int:
-        view = memoryview(buffer)  # type: ignore[arg-type]
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
-
-class _Prefixed(io.RawIOBase):
-    """`head`, then the rest of `source`; the decompressors ask for readinto."""
+class _Prefixed(RawReader):
+    """`head`, then the rest of `source`."""
 
     def __init__(self, head: bytes, source: Readable) -> None:
         self._head = head
         self._source = source
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
+    def some(self, size: int) -> bytes:
         if self._head:
-            size = len(self._head) if size < 0 else size
             piece, self._head = self._head[:size], self._head[size:]
             return piece
         return self._source.read(size)
-
-    def readinto(self, buffer: object, /) -> int:
-        view = memoryview(buffer)  # type: ignore[arg-type]
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
 
 def _reader(

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from naru.spec.errors import InternalError
+from naru.store.raw_reader import RawReader
 
 
 class GrowingFile:
@@ -57,7 +58,7 @@ class GrowingFile:
                 self._changed.wait()
 
 
-class GrowingReader(io.RawIOBase):
+class GrowingReader(RawReader):
     """A blocking reader from the file's start; it outlives a rename of the file."""
 
     def __init__(self, growing: GrowingFile, file: io.FileIO) -> None:
@@ -65,27 +66,13 @@ class GrowingReader(io.RawIOBase):
         self._file = file
         self._at = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        if size < 0:
-            pieces = []
-            while piece := self.read(1 << 20):
-                pieces.append(piece)
-            return b"".join(pieces)
+    def some(self, size: int) -> bytes:
         available = self._growing.available(self._at)
         if not available:
             return b""
         data = self._file.read(min(size, available))
         self._at += len(data)
         return data
-
-    def readinto(self, buffer: object, /) -> int:
-        view = memoryview(buffer)  # type: ignore[arg-type]
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
     def close(self) -> None:
         self._file.close()

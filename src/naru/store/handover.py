@@ -6,6 +6,8 @@ import collections
 import io
 import threading
 
+from naru.store.raw_reader import RawReader
+
 _PIECES = 8
 _PIECE = 1 << 18
 
@@ -86,19 +88,14 @@ class _Writer(io.RawIOBase):
         return rest
 
 
-class _Reader(io.RawIOBase):
-    """`read` gives what there is, up to `size`."""
-
+class _Reader(RawReader):
     def __init__(self, handover: Handover) -> None:
         self._handover = handover
         self._piece = b""
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
+    def some(self, size: int) -> bytes:
         piece = self._piece or self._handover.get()
-        if 0 <= size < len(piece):
+        if size < len(piece):
             piece, self._piece = piece[:size], piece[size:]
         else:
             self._piece = b""
