@@ -32,7 +32,10 @@ def test_a_second_daemon_on_the_data_root_is_refused(tmp_path: Path) -> None:
 
 def sleeper(name: str) -> subprocess.Popen[bytes]:
     """A process that is called `name`."""
-    return subprocess.Popen([name, "60"], executable="/bin/sleep")
+    process = subprocess.Popen([name, "60"], executable="/bin/sleep")
+    while not Path(f"/proc/{process.pid}/cmdline").read_bytes():
+        pass  # its execve has closed our descriptors, and not yet set its arguments
+    return process
 
 
 def test_a_living_daemon_in_the_pid_file_is_refused(tmp_path: Path) -> None:
