@@ -9,8 +9,7 @@ from pathlib import Path
 from naru.network import nftables
 from naru.network.driver import NetworkDriver
 from naru.network.drivers.bridge import BridgeDriver
-from naru.network.drivers.host import HostDriver
-from naru.network.drivers.none import NullDriver
+from naru.network.drivers.linkless import HostDriver, NullDriver
 from naru.network.firewall import Firewall, NoFirewall
 from naru.network.iptables import Iptables
 from naru.network.nftables import Nftables

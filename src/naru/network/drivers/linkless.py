@@ -1,4 +1,8 @@
-"""The host driver: the container stays in the host's network namespace."""
+"""The drivers of networks without a link: "host" and "none". They have nothing to make.
+
+With host the container stays in the host's network namespace; with null, the driver of network
+"none", it has a namespace of its own with loopback alone.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,12 @@ from naru.spec.errors import Unsupported
 from naru.spec.networks import NetworkRecord
 
 
-class HostDriver:
-    name: ClassVar[str] = "host"
+class _Linkless:
+    name: ClassVar[str]
 
     def validate(self, network: NetworkRecord) -> None:
         for option in network.options:
-            raise Unsupported(f"network option {option} is not supported by the host driver")
+            raise Unsupported(f"network option {option} is not supported by the {self.name} driver")
 
     def create(self, network: NetworkRecord) -> None:
         pass
@@ -36,3 +40,11 @@ class HostDriver:
 
     def demote(self, network: NetworkRecord, endpoint: Endpoint, namespace: Namespace) -> None:
         pass
+
+
+class HostDriver(_Linkless):
+    name: ClassVar[str] = "host"
+
+
+class NullDriver(_Linkless):
+    name: ClassVar[str] = "null"
