@@ -1,31 +1,28 @@
 """btrfs: a layer is a subvolume, its child a snapshot: whole trees that share what is the same.
 
 A write is redirected to new blocks, so nothing is ever copied up, and a layer is deleted at once
-however large it is. `<id>/diff` is the subvolume.
+however large it is.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import ClassVar
 
 from naru.kernel import btrfs
-from naru.kernel.mounts import Mount
 from naru.spec.errors import InvalidParameter, Unsupported
-from naru.store.diff import TreeDiff
-from naru.store.driver import Change, Usage
+from naru.store.driver import Usage
 from naru.store.drivers.homes import Homes, make_directory
 from naru.store.drivers.probe import filesystem_type, filesystems
-from naru.store.extract import extract
+from naru.store.drivers.whole_trees import WholeTrees
 from naru.store.sizes import parse_size
-from naru.store.whiteouts import DeleteWhiteouts
 
 _REMOVING = ".removing"
 
 
-class Btrfs:
+class Btrfs(WholeTrees):
     name: ClassVar[str] = "btrfs"
 
     def __init__(self, root: Path, options: Mapping[str, str]) -> None:
@@ -37,7 +34,7 @@ class Btrfs:
                 "driver not supported: btrfs: prerequisites for driver not satisfied (wrong"
                 f" filesystem?): {root} is on {kind}; 'btrfs' {listed} in /proc/filesystems"
             )
-        self._homes = Homes(root, self.name)
+        super().__init__(Homes(root, self.name))
         self._counting = False
 
     def create(
@@ -69,20 +66,7 @@ class Btrfs:
                     # A full subvolume does not even let go of those inside it.
                     btrfs.limit_subvolume(home / "diff", None)
                 btrfs.delete_subvolume(home / "diff")
-        self._homes.remove(layer)
-
-    def mounts(self, layer: str, target: Path, *, read_only: bool = False) -> Sequence[Mount]:
-        options = ["bind", "rprivate", *(["ro"] if read_only else [])]
-        return [Mount("", str(self._homes[layer] / "diff"), target, options)]
-
-    def apply(self, layer: str, diff: BinaryIO) -> int:
-        return extract(diff, self._homes[layer] / "diff", whiteouts=DeleteWhiteouts())
-
-    def diff(self, layer: str, out: BinaryIO) -> None:
-        self._compared(layer).write(out)
-
-    def changes(self, layer: str) -> Iterator[Change]:
-        return self._compared(layer).changes()
+        super().remove(layer)
 
     def usage(self, layer: str) -> Usage:
         """What was written since the snapshot: the rest is its parent's."""
@@ -90,20 +74,6 @@ class Btrfs:
 
     def status(self) -> Sequence[tuple[str, str]]:
         return [("Btrfs", ""), ("Backing Filesystem", "btrfs")]
-
-    def data(self, layer: str, target: Path) -> dict[str, str]:
-        return {}
-
-    def layers(self) -> Iterator[str]:
-        return self._homes.layers()
-
-    def _compared(self, layer: str) -> TreeDiff:
-        home = self._homes[layer]
-        try:
-            parent = (home / "parent").read_text()
-        except FileNotFoundError:
-            return TreeDiff(home / "diff", None)
-        return TreeDiff(home / "diff", self._homes[parent] / "diff")
 
 
 def _least_size(options: Mapping[str, str]) -> int:
