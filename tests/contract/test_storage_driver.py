@@ -21,7 +21,7 @@ from naru.kernel import mounts
 from naru.spec.errors import NaruError
 from naru.store.choice import choose, known
 from naru.store.driver import Change, ChangeKind, KeepsTars, Stages, StorageDriver
-from naru.store.tarstream import (
+from naru.store.tarentry import (
     BLOCKDEV,
     CHARDEV,
     DIRECTORY,
@@ -30,8 +30,8 @@ from naru.store.tarstream import (
     REGULAR,
     SYMLINK,
     Entry,
-    TarReader,
 )
+from naru.store.tarstream import TarReader
 from naru.store.tarwriter import TarWriter
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

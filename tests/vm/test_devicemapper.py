@@ -20,7 +20,7 @@ from naru.kernel import devicemapper as dm
 from naru.kernel import mounts
 from naru.spec.errors import InvalidParameter, Unsupported
 from naru.store.drivers.devicemapper import DeviceMapper
-from naru.store.tarstream import REGULAR, Entry
+from naru.store.tarentry import REGULAR, Entry
 from naru.store.tarwriter import TarWriter
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from naru.store.driver import Change, ChangeKind, Usage
-from naru.store.tarstream import BLOCKDEV, CHARDEV, HARDLINK, REGULAR, SYMLINK, Entry, kind_of
+from naru.store.tarentry import HARDLINK, REGULAR, SYMLINK, Entry
+from naru.store.tarmembers import Members
 from naru.store.tarwriter import TarWriter
 from naru.store.whiteouts import PREFIX
 
@@ -115,54 +116,29 @@ class TreeDiff:
 def write_items(items: Iterator[Item], out: BinaryIO) -> None:
     """Write a changeset tar: names as given, hard links between its own members kept."""
     tar = TarWriter(out)
-    first_names: dict[tuple[int, int], str] = {}
+    members = Members()
     for item in items:
         if item.source is None or item.status is None:
             tar.add(Entry(item.name, mode=0o600))
-            continue
-        _write_file(tar, item.name, item.source, item.status, first_names)
+        elif (entry := members.entry(item.name, item.status)) is not None:
+            _write_file(tar, entry, item.source)
     tar.close()
 
 
-def _write_file(
-    tar: TarWriter,
-    name: str,
-    source: str,
-    status: os.stat_result,
-    first_names: dict[tuple[int, int], str],
-) -> None:
-    kind = kind_of(status.st_mode)
-    if kind is None:
-        return  # a socket means nothing without the process that listens on it
-    entry = Entry(
-        name,
-        kind,
-        mode=stat.S_IMODE(status.st_mode),
-        uid=status.st_uid,
-        gid=status.st_gid,
-        mtime=status.st_mtime_ns,
-        xattrs=read_xattrs(source) or None,
-    )
-    if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-        inode = (status.st_dev, status.st_ino)
-        if inode in first_names:
-            entry.kind, entry.linkname, entry.xattrs = HARDLINK, first_names[inode], None
-            tar.add(entry)
-            return
-        first_names[inode] = name
-    if kind == SYMLINK:
+def _write_file(tar: TarWriter, entry: Entry, source: str) -> None:
+    if entry.kind != HARDLINK:
+        entry.xattrs = read_xattrs(source) or None
+    if entry.kind == SYMLINK:
         entry.linkname = os.readlink(source)
-    elif kind in (CHARDEV, BLOCKDEV):
-        entry.devmajor, entry.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
-    elif kind == REGULAR:
+    if entry.kind == REGULAR:
         fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             entry.size = os.fstat(fd).st_size
             tar.add_file(entry, fd)
         finally:
             os.close(fd)
-        return
-    tar.add(entry)
+    else:
+        tar.add(entry)
 
 
 def usage_of(root: Path) -> Usage:

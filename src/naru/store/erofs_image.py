@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from naru.store import tarstream
-from naru.store.tarstream import BLOCK, Entry, TarError, TarReader
+from naru.store import tarentry
+from naru.store.tarentry import BLOCK, Entry, TarError
+from naru.store.tarstream import TarReader
 from naru.store.whiteouts import METADATA_PREFIX, OPAQUE, PREFIX
 
 _MAGIC = 0xE0F5E1E2
@@ -56,12 +57,12 @@ _XATTR_PREFIXES = (
     ("security.", 6),
 )
 _FORMATS = {
-    tarstream.REGULAR: stat.S_IFREG,
-    tarstream.SYMLINK: stat.S_IFLNK,
-    tarstream.CHARDEV: stat.S_IFCHR,
-    tarstream.BLOCKDEV: stat.S_IFBLK,
-    tarstream.DIRECTORY: stat.S_IFDIR,
-    tarstream.FIFO: stat.S_IFIFO,
+    tarentry.REGULAR: stat.S_IFREG,
+    tarentry.SYMLINK: stat.S_IFLNK,
+    tarentry.CHARDEV: stat.S_IFCHR,
+    tarentry.BLOCKDEV: stat.S_IFBLK,
+    tarentry.DIRECTORY: stat.S_IFDIR,
+    tarentry.FIFO: stat.S_IFIFO,
 }
 _DIRENT_TYPES = {
     stat.S_IFREG: 1,
@@ -164,7 +165,7 @@ class LayerImage:
         assert parent.children is not None
         if name.startswith(os.fsencode(PREFIX)):
             self._whiteout(parent, os.fsdecode(name))
-        elif entry.kind == tarstream.HARDLINK:
+        elif entry.kind == tarentry.HARDLINK:
             target = self._lookup(_components(entry.linkname))
             if target is None or target.children is not None:
                 raise TarError(
@@ -182,10 +183,10 @@ class LayerImage:
             return before
         node = _Node(_FORMATS[entry.kind])
         _describe(node, entry)
-        if entry.kind == tarstream.SYMLINK:
+        if entry.kind == tarentry.SYMLINK:
             node.tail = os.fsencode(entry.linkname)
             node.size = len(node.tail)
-        elif entry.kind in (tarstream.CHARDEV, tarstream.BLOCKDEV):
+        elif entry.kind in (tarentry.CHARDEV, tarentry.BLOCKDEV):
             node.rdev = _device_number(entry.devmajor, entry.devminor)
         elif entry.is_file:
             node.size = entry.size

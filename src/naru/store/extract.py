@@ -21,7 +21,7 @@ from typing import BinaryIO, Protocol
 from naru.kernel.writeback import Writeback
 from naru.store.directories import Directories
 from naru.store.removal import remove
-from naru.store.tarstream import (
+from naru.store.tarentry import (
     BLOCKDEV,
     CHARDEV,
     DIRECTORY,
@@ -31,8 +31,8 @@ from naru.store.tarstream import (
     SYMLINK,
     Entry,
     TarError,
-    TarReader,
 )
+from naru.store.tarstream import TarReader
 from naru.store.whiteouts import METADATA_PREFIX, OPAQUE, PREFIX, Whiteouts
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from naru.store.tarstream import BLOCK, CHUNK, DIRECTORY, HARDLINK, REGULAR, SYMLINK, Entry
+from naru.store.tarentry import BLOCK, CHUNK, DIRECTORY, HARDLINK, REGULAR, SYMLINK, Entry
 
 _SECOND = 1_000_000_000
 _ZEROS = bytes(BLOCK)

@@ -12,7 +12,7 @@ from naru.spec.errors import InternalError, InvalidParameter, NoSpace
 from naru.store.driver import StorageDriver
 from naru.store.extract import ExtractError
 from naru.store.room import Room, is_full
-from naru.store.tarstream import TarError
+from naru.store.tarentry import TarError
 
 _PIECE = 1 << 20
 

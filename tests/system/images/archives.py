@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
-from naru.store.tarstream import CHARDEV, DIRECTORY, HARDLINK, SYMLINK, Entry
+from naru.store.tarentry import CHARDEV, DIRECTORY, HARDLINK, SYMLINK, Entry
 from naru.store.tarwriter import TarWriter
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from naru.store.tarstream import Entry
+from naru.store.tarentry import Entry
 from tests.system.images.archives import collect, docker_archive, pieces, tar
 from tests.system.images.conftest import Images
 

@@ -19,7 +19,8 @@ from naru.spec.errors import NotFound, Unsupported
 from naru.store.choice import choose
 from naru.store.layers import LayerStore
 from naru.store.records import Records
-from naru.store.tarstream import Entry, TarReader
+from naru.store.tarentry import Entry
+from naru.store.tarstream import TarReader
 from naru.store.tarwriter import TarWriter
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -159,7 +160,7 @@ from pathlib import Path
 from naru.store.choice import choose
 from naru.store.layers import LayerStore
 from naru.store.records import Records
-from naru.store.tarstream import Entry
+from naru.store.tarentry import Entry
 from naru.store.tarwriter import TarWriter
 
 class Slow(io.RawIOBase):

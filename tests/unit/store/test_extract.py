@@ -13,15 +13,7 @@ import pytest
 
 from naru.store.extract import ExtractError, Extractor, extract
 from naru.store.removal import remove_tree
-from naru.store.tarstream import (
-    CHARDEV,
-    DIRECTORY,
-    FIFO,
-    HARDLINK,
-    SYMLINK,
-    Entry,
-    TarError,
-)
+from naru.store.tarentry import CHARDEV, DIRECTORY, FIFO, HARDLINK, SYMLINK, Entry, TarError
 from naru.store.tarwriter import TarWriter
 from naru.store.whiteouts import DeleteWhiteouts
 

@@ -10,16 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from naru.store.tarstream import (
-    DIRECTORY,
-    HARDLINK,
-    MAX_EXTENSION,
-    REGULAR,
-    SYMLINK,
-    Entry,
-    TarError,
-    TarReader,
-)
+from naru.store.tarentry import DIRECTORY, HARDLINK, REGULAR, SYMLINK, Entry, TarError
+from naru.store.tarstream import MAX_EXTENSION, TarReader
 from naru.store.tarwriter import TarWriter
 
 

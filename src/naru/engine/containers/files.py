@@ -29,7 +29,8 @@ from naru.spec.errors import Forbidden, InternalError, InvalidParameter, NoSpace
 from naru.store.compression import Inflated
 from naru.store.extract import ExtractError, Extractor
 from naru.store.room import is_full
-from naru.store.tarstream import DIRECTORY, Entry, TarError, TarReader
+from naru.store.tarentry import DIRECTORY, Entry, TarError
+from naru.store.tarstream import TarReader
 
 _MOST_LINKS: Final = 40
 _NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)

@@ -7,11 +7,11 @@ outside of the tree can be read through one that was put in the way.
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import suppress
 from typing import BinaryIO, Final
 
-from naru.store.tarstream import BLOCKDEV, CHARDEV, HARDLINK, REGULAR, SYMLINK, Entry, kind_of
+from naru.store.tarentry import SYMLINK, Entry
+from naru.store.tarmembers import Members
 from naru.store.tarwriter import TarWriter
 
 _PATH: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -27,39 +27,21 @@ def write_tree(fd: int, name: str, out: BinaryIO) -> None:
 class _Writer:
     def __init__(self, tar: TarWriter) -> None:
         self._tar = tar
-        self._first_names: dict[tuple[int, int], str] = {}
+        self._members = Members()
 
     def add(self, fd: int, name: str) -> None:
-        status = os.fstat(fd)
-        kind = kind_of(status.st_mode)
-        if kind is None:
-            return  # a socket means nothing without the process that listens on it
+        entry = self._members.entry(name, os.fstat(fd))
+        if entry is None:
+            return
         # The descriptor's name in /proc stands for the file itself, whatever its path is by now.
         itself = f"/proc/self/fd/{fd}"
-        entry = Entry(
-            name,
-            kind,
-            mode=stat.S_IMODE(status.st_mode),
-            uid=status.st_uid,
-            gid=status.st_gid,
-            mtime=status.st_mtime_ns,
-        )
-        if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-            inode = (status.st_dev, status.st_ino)
-            if inode in self._first_names:
-                entry.kind, entry.linkname = HARDLINK, self._first_names[inode]
-                self._tar.add(entry)
-                return
-            self._first_names[inode] = name
-        if kind == SYMLINK:
-            entry.linkname = os.readlink("", dir_fd=fd)
-        elif kind in (CHARDEV, BLOCKDEV):
-            entry.devmajor, entry.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
-        elif kind == REGULAR:
+        if entry.is_file:
             self._add_file(entry, itself)
             return
+        if entry.kind == SYMLINK:
+            entry.linkname = os.readlink("", dir_fd=fd)
         self._tar.add(entry)
-        if stat.S_ISDIR(status.st_mode):
+        if entry.is_dir:
             self._add_children(itself, name)
 
     def _add_file(self, entry: Entry, itself: str) -> None:

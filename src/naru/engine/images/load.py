@@ -32,7 +32,8 @@ from naru.spec.reference import Reference
 from naru.store.blobs import BlobStore, Lease
 from naru.store.compression import Inflated
 from naru.store.piece_reader import PieceReader
-from naru.store.tarstream import HARDLINK, SYMLINK, Entry, TarError, TarReader
+from naru.store.tarentry import HARDLINK, SYMLINK, Entry, TarError
+from naru.store.tarstream import TarReader
 
 _MAX_DOCUMENTS = 64 << 20
 _PIECE = 1 << 20

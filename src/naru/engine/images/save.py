@@ -22,7 +22,7 @@ from naru.spec.errors import InvalidParameter
 from naru.spec.images import ImageRecord
 from naru.spec.oci import Platform
 from naru.spec.reference import Reference
-from naru.store.tarstream import BLOCK, DIRECTORY, Entry
+from naru.store.tarentry import BLOCK, DIRECTORY, Entry
 from naru.store.tarwriter import TarWriter
 
 

@@ -20,7 +20,7 @@ from naru.kernel import mounts
 from naru.kernel.filesystems import sync_filesystem
 from naru.store.driver import KeepsMounts, StorageDriver
 from naru.store.shared_layers import mount_all, unmount_all
-from naru.store.tarstream import DIRECTORY, Entry
+from naru.store.tarentry import DIRECTORY, Entry
 from naru.store.tarwriter import TarWriter
 
 DEPTH = 60

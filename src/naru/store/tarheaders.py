@@ -1,0 +1,195 @@
+"""The headers of tar members, in every format in use. Pure: bytes to `Entry`.
+
+That is v7, ustar, GNU (base-256 numbers, old sparse) and pax (sub-second times, `SCHILY.xattr.`,
+GNU sparse 0.0, 0.1 and 1.0). What is damaged raises `TarError`.
+"""
+
+from __future__ import annotations
+
+from naru.store.tarentry import BLOCKDEV, CHARDEV, REGULAR, Entry, TarError
+
+MAX_SPARSE = 1 << 18
+"""Data regions of one sparse file that are accepted."""
+
+PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK, GNU_SPARSE = "xgLKS"
+_CONTIGUOUS = "7"
+_XATTR = "SCHILY.xattr."
+
+
+def parse_header(header: bytes) -> tuple[Entry, str]:
+    """-> the member as its header alone tells it, and the header's type."""
+    recorded = number_field(header[148:156])
+    total = sum(header) - sum(header[148:156]) + 256
+    if recorded != total:
+        signed = sum(b - 256 if b > 127 else b for b in header[:148] + header[156:]) + 256
+        if recorded != signed:
+            raise TarError("invalid tar header")
+    kind = chr(header[156])
+    name = text_field(header[:100])
+    magic = header[257:263]
+    if magic == b"ustar\0" and header[345]:
+        name = f"{text_field(header[345:500])}/{name}"
+    entry = Entry(
+        name,
+        REGULAR if kind in ("\0", _CONTIGUOUS, GNU_SPARSE) else kind,
+        mode=number_field(header[100:108]) & 0o7777,
+        uid=number_field(header[108:116]),
+        gid=number_field(header[116:124]),
+        size=number_field(header[124:136]),
+        mtime=_bounded(number_field(header[136:148])) * 1_000_000_000,
+        linkname=text_field(header[157:257]),
+    )
+    entry.stored = entry.size
+    if entry.size < 0:
+        raise TarError("negative size in a tar header")
+    if magic[:5] == b"ustar":
+        entry.uname, entry.gname = text_field(header[265:297]), text_field(header[297:329])
+        if kind in (CHARDEV, BLOCKDEV):
+            entry.devmajor, entry.devminor = (
+                number_field(header[329:337]),
+                number_field(header[337:345]),
+            )
+    return entry, kind
+
+
+def text_field(raw: bytes) -> str:
+    """A name: up to the first NUL."""
+    end = raw.find(b"\0")
+    return (raw if end < 0 else raw[:end]).decode("utf-8", "surrogateescape")
+
+
+def number_field(raw: bytes) -> int:
+    """Octal digits, or GNU's base-256."""
+    if raw[0] & 0x80:  # base-256, two's complement without the marker bit
+        value = int.from_bytes(raw, "big") & ((1 << (8 * len(raw) - 1)) - 1)
+        return value - (1 << (8 * len(raw) - 1)) if raw[0] & 0x40 else value
+    digits = raw.split(b"\0", 1)[0].strip()
+    if not digits:
+        return 0
+    try:
+        return int(digits, 8)
+    except ValueError:
+        raise TarError("invalid tar header") from None
+
+
+def _bounded(seconds: int) -> int:
+    """A time that the kernel can hold; 0 for another, as Docker does."""
+    return seconds if -(1 << 62) // 10**9 < seconds < (1 << 62) // 10**9 else 0
+
+
+def decimal(raw: bytes | str) -> int:
+    """A number of a pax record or a sparse map."""
+    text = raw.decode("ascii", "replace") if isinstance(raw, bytes) else raw
+    if not text.isascii() or not text.isdigit() or len(text) > 20:
+        raise TarError(f"invalid number in a tar header: {text[:40]!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> int:
+    """Decimal seconds, possibly negative, to ns, without a float in between."""
+    whole, _, fraction = text.partition(".")
+    negative = whole.startswith("-")
+    ns = _bounded(decimal(whole.lstrip("-") or "0")) * 1_000_000_000
+    ns += decimal(fraction[:9].ljust(9, "0")) if fraction else 0
+    return -ns if negative else ns
+
+
+def pax_records(data: bytes) -> dict[str, str]:
+    """`LENGTH KEY=VALUE\\n`, repeated."""
+    records: dict[str, str] = {}
+    sparse: list[str] = []
+    at = 0
+    while at < len(data):
+        space = data.find(b" ", at, at + 21)
+        if space < 0:
+            raise TarError("damaged pax header")
+        end = at + decimal(data[at:space])
+        if end <= space or end > len(data) or data[end - 1] != 0x0A:
+            raise TarError("damaged pax header")
+        key, equals, value = data[space + 1 : end - 1].partition(b"=")
+        if not equals:
+            raise TarError("damaged pax header")
+        name, text = (
+            key.decode("utf-8", "surrogateescape"),
+            value.decode("utf-8", "surrogateescape"),
+        )
+        if name in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
+            sparse.append(text)  # format 0.0 repeats these keys: gather them as 0.1's map
+        else:
+            records[name] = text
+        at = end
+    if sparse:
+        records["GNU.sparse.map"] = ",".join(sparse)
+    return records
+
+
+def apply_pax(entry: Entry, pax: dict[str, str]) -> None:
+    """Let the records say what the header had no room for."""
+    entry.pax = pax
+    for key, value in pax.items():
+        match key:
+            case "path":
+                entry.name = value
+            case "linkpath":
+                entry.linkname = value
+            case "size":
+                entry.stored = decimal(value)
+                if entry.sparse is None:
+                    entry.size = entry.stored
+            case "uid":
+                entry.uid = decimal(value)
+            case "gid":
+                entry.gid = decimal(value)
+            case "uname":
+                entry.uname = value
+            case "gname":
+                entry.gname = value
+            case "mtime":
+                entry.mtime = _seconds(value)
+            case _ if key.startswith(_XATTR):
+                if entry.xattrs is None:
+                    entry.xattrs = {}
+                entry.xattrs[key[len(_XATTR) :]] = value.encode("utf-8", "surrogateescape")
+    if any(key.startswith("GNU.sparse.") for key in pax):
+        _apply_sparse(entry, pax)
+    if "\0" in entry.name or "\0" in entry.linkname:
+        raise TarError("NUL in a name")
+
+
+def _apply_sparse(entry: Entry, pax: dict[str, str]) -> None:
+    entry.name = pax.get("GNU.sparse.name", entry.name)
+    size = pax.get("GNU.sparse.realsize") or pax.get("GNU.sparse.size")
+    if size is not None:
+        entry.size = decimal(size)
+    if pax.get("GNU.sparse.major") == "1":
+        entry.sparse = []  # read from the data, see _sparse_map
+    elif pax.get("GNU.sparse.map"):
+        numbers = [decimal(number) for number in pax["GNU.sparse.map"].split(",")]
+        if len(numbers) % 2:
+            raise TarError("damaged sparse map")
+        pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
+        entry.sparse = checked_map(pairs, entry)
+
+
+def old_regions(block: bytes, at: int, most: int) -> list[tuple[int, int]]:
+    """GNU's old sparse format: (offset, length) pairs, up to an empty one."""
+    regions = []
+    for start in range(at, at + 24 * most, 24):
+        if not block[start]:
+            break
+        regions.append(
+            (number_field(block[start : start + 12]), number_field(block[start + 12 : start + 24]))
+        )
+    return regions
+
+
+def checked_map(regions: list[tuple[int, int]], entry: Entry) -> list[tuple[int, int]]:
+    """The regions, if they lie in the file one behind the other and fill what is stored."""
+    end = 0
+    for offset, length in regions:
+        if offset < end or length < 0 or offset + length > entry.size:
+            raise TarError("damaged sparse map")
+        end = offset + length
+    if len(regions) > MAX_SPARSE or sum(length for _, length in regions) != entry.stored:
+        raise TarError("damaged sparse map")
+    return regions
