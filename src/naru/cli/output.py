@@ -42,7 +42,8 @@ def listing(
         lines = [[headers[name] for name in columns]]
         lines += [[str(row[name]) for name in columns] for row in rows]
         return table(lines)
-    from naru.cli.templates import Row, Template, TemplateError
+    from naru.cli.template_values import Row, TemplateError
+    from naru.cli.templates import Template
 
     if form == "json":
         form = "{{json .}}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from naru.cli.templates import Row, Template, TemplateError
+from naru.cli.template_values import Row, TemplateError
+from naru.cli.templates import Template
 
 VALUE = {
     "ID": "abcdef",

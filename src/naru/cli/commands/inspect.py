@@ -70,7 +70,7 @@ def show(names: list[str], form: str, get: Callable[[str], bytes]) -> None:
             continue
         found.append(body)
         if template is not None:
-            from naru.cli.templates import TemplateError
+            from naru.cli.template_values import TemplateError
 
             try:
                 out.append(template.run(loads(body), root="map") + "\n")
