@@ -57,8 +57,6 @@ class TemplateError(CliError):
 class Row(dict[str, "Any"]):
     """One line of a listing: its fields are all there is, and JSON sorts them."""
 
-    kind = "row"
-
 
 def walk(value: Any, path: str, scope: Scope) -> Any:
     """`.A.B` of a value: null for an unknown member, where the value is no Go struct."""

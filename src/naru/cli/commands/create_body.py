@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from naru.cli.options import checks
+from naru.cli.options import checks, limits
 from naru.cli.options.mounts import mount, volume
 from naru.cli.options.networks import endpoints
 from naru.cli.options.ports import expose, publish
@@ -13,25 +13,16 @@ if TYPE_CHECKING:
 
     from naru.cli.flags import Values
 
-FLAGS = """
+FLAGS = f"""{limits.FLAGS}
 --add-host list = Add a host name to /etc/hosts (host:ip)
 --annotation map = Add an annotation for the OCI runtime
 -a --attach list = Attach to STDIN, STDOUT or STDERR
---blkio-weight uint16 = Relative block IO weight, 10 to 1000, 0 for none
 --blkio-weight-device list = Relative block IO weight of a device
 --cap-add list = Add a Linux capability
 --cap-drop list = Drop a Linux capability
 --cgroup-parent string = Parent cgroup of the container
 --cgroupns string = Cgroup namespace (host, private)
 --cidfile string = Write the container ID to this file
---cpu-period int = CFS period in microseconds
---cpu-quota int = CFS quota in microseconds
---cpu-rt-period int = Real-time period in microseconds
---cpu-rt-runtime int = Real-time runtime in microseconds
--c --cpu-shares int = Relative CPU weight
---cpus decimal = Number of CPUs
---cpuset-cpus string = CPUs to run on (0-3, 0,1)
---cpuset-mems string = Memory nodes to use (0-3, 0,1)
 --device list = Add a host device
 --device-cgroup-rule list = Add a rule to the allowed devices
 --device-read-bps list = Limit the read rate of a device in bytes per second
@@ -71,9 +62,6 @@ FLAGS = """
 --log-driver string = Logging driver
 --log-opt list = Option of the logging driver
 --mac-address string = MAC address
--m --memory bytes = Memory limit
---memory-reservation bytes = Soft memory limit
---memory-swap bytes = Limit of memory plus swap, -1 for unlimited swap
 --memory-swappiness int:-1 = Swappiness, 0 to 100
 --mount mount = Attach a file system
 --name string = Name of the container
@@ -85,7 +73,6 @@ FLAGS = """
 --oom-kill-disable = Disable the OOM killer
 --oom-score-adj int = OOM preference, -1000 to 1000
 --pid string = PID namespace
---pids-limit int = Limit of processes, -1 for none
 --platform string = Platform of the image
 --privileged = Give the container all privileges
 -p --publish list = Publish a port to the host
@@ -219,16 +206,6 @@ def _health(values: Values) -> dict[str, Any]:
     return made
 
 
-def restart_policy(text: str) -> dict[str, Any]:
-    """`on-failure:3` -> {Name, MaximumRetryCount}."""
-    name, colon, count = text.partition(":")
-    if text and not name:
-        raise ValueError("invalid restart policy format: no policy provided before colon")
-    if colon and not count.lstrip("+-").isdigit():
-        raise ValueError("invalid restart policy format: maximum retry count must be an integer")
-    return {"Name": name, "MaximumRetryCount": int(count or 0)}
-
-
 def _security(options: list[str]) -> tuple[list[str] | None, dict[str, list[str]]]:
     """(SecurityOpt with profiles read, what systempaths=unconfined sets)."""
     kept: list[str] = []
@@ -292,7 +269,7 @@ def _host(
         },
         "NetworkMode": mode,
         "PortBindings": bindings,
-        "RestartPolicy": restart_policy(values["restart"]),
+        "RestartPolicy": limits.restart_policy(values["restart"]),
         "AutoRemove": values["rm"],
         "VolumeDriver": values["volume-driver"],
         "VolumesFrom": values["volumes-from"] or None,
@@ -318,7 +295,7 @@ def _host(
         "UsernsMode": values["userns"],
         "ShmSize": values["shm-size"],
         "Isolation": values["isolation"],
-        **resources(values),
+        **limits.resources(values),
         "BlkioWeightDevice": [checks.weight_device(text) for text in values["blkio-weight-device"]],
         "BlkioDeviceReadBps": [checks.rate_bps(text) for text in values["device-read-bps"]],
         "BlkioDeviceWriteBps": [checks.rate_bps(text) for text in values["device-write-bps"]],
@@ -359,22 +336,3 @@ def _host(
     if mounts:
         made["Mounts"] = mounts
     return made
-
-
-def resources(values: Values) -> dict[str, Any]:
-    """The limits that `update` can change as well."""
-    return {
-        "CpuShares": values["cpu-shares"],
-        "Memory": values["memory"],
-        "NanoCpus": values["cpus"],
-        "BlkioWeight": values["blkio-weight"],
-        "CpuPeriod": values["cpu-period"],
-        "CpuQuota": values["cpu-quota"],
-        "CpuRealtimePeriod": values["cpu-rt-period"],
-        "CpuRealtimeRuntime": values["cpu-rt-runtime"],
-        "CpusetCpus": values["cpuset-cpus"],
-        "CpusetMems": values["cpuset-mems"],
-        "MemoryReservation": values["memory-reservation"],
-        "MemorySwap": values["memory-swap"],
-        "PidsLimit": values["pids-limit"],
-    }
