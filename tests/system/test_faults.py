@@ -14,6 +14,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+
 from tests.harness import aftermath
 from tests.harness.daemon import Daemon
 from tests.harness.leaks import left_behind, snapshot

@@ -122,6 +122,7 @@ class Supervisor:
 
     async def connect(self) -> None:
         """Find the supervisor of this exec root or start it, and learn what it keeps."""
+        self._closing = False
         try:
             await self._establish()
         except LinkLost:
@@ -144,7 +145,12 @@ class Supervisor:
         """End the supervisor if it keeps nothing; True when it ended."""
         self._closing = True
         reply = await self._request("quit")
-        return bool(reply.body["busy"] == 0)
+        ended = bool(reply.body["busy"] == 0)
+        if ended and self._link is not None:
+            self._link.close()
+            self._link = None
+            self._ready.clear()
+        return ended
 
     async def _establish(self) -> None:
         link = await self._open()

@@ -79,6 +79,7 @@ class Process:
         self.pid: int = state["pid"]
         self.started: int = state["started"]  # ticks since boot: tells a reused pid apart
         self.exited: bool = state["exited"]
+        self.ending: Json | None = None  # what its file in exits/ says, or should say
         self.pipes: dict[str, str] = state["pipes"]  # what /proc calls its stdout and stderr
         self.fds = fds
 
@@ -404,6 +405,9 @@ class Supervisor:
         for process in list(self.lost.values()):
             self.ended(process, UNKNOWN_STATUS, time.time_ns())
         self.lost.clear()
+        for process in self.processes.values():
+            if process.ending and not os.path.exists(self.path("exits", process.name)):
+                self.connections.send(client, {"exit": process.ending})  # the disk was full
         self.waiting.append((client, request["id"]))
         self.answer_waiting()
 
@@ -492,6 +496,7 @@ class Supervisor:
             "status": status,
             "at": at,
         }
+        process.ending = record
         write(self.path("exits", process.name), record)
         remove(self.path("pids", process.name))
         self.connections.tell_all({"exit": record})
@@ -762,6 +767,7 @@ def write(path: str, value: Json) -> None:
         os.rename(path + "~", path)
     except OSError as error:
         complain(f"writing {path}: {error}")
+        remove(path + "~")
 
 
 def remove(path: str) -> None:
@@ -770,7 +776,9 @@ def remove(path: str) -> None:
 
 
 def complain(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    """Into our log, if there is room for it: a full disk must not end the containers' keeper."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode())
 
 
 def code_identity() -> list[str | int]:
@@ -841,8 +849,9 @@ def launch(root: str, hidden_mount: str | None) -> None:
             or libc.umount2(hidden_mount.encode(), MNT_DETACH) != 0
         ):
             sys.exit(f"hiding {hidden_mount}: {os.strerror(ctypes.get_errno())}")
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    with contextlib.suppress(OSError):  # the disk is full; only people read it
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     for fd in (lock, listener.fileno()):
         os.set_inheritable(fd, True)
     execute(command(root, hidden_mount), {"listener": listener.fileno(), "lock": lock})

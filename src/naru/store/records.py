@@ -28,6 +28,7 @@ from naru.spec.networks import NetworkRecord
 from naru.spec.storage import CarriedRecord, MigrationRecord
 from naru.spec.volumes import VolumeRecord
 from naru.store.recordfile import Checkpointer, connect, open_file, sync_log
+from naru.store.reserve import Reserve
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -116,6 +117,7 @@ class Records:
         self._seq = 0
         self._load()
         self._checkpointer = Checkpointer(path)
+        self._reserve = Reserve(path.with_name(path.name + "-reserve"))
         self._thread = threading.Thread(target=self._write, name="records", daemon=True)
         self._thread.start()
 
@@ -241,7 +243,7 @@ class Records:
                     break
                 batch.append(another)
             try:
-                done = self._transaction(batch)
+                done = self._transaction_with_reserve(batch)
             except (sqlite3.Error, OverflowError) as error:
                 _log.error("records: %s: %s", self._path, error)
                 self._deliver(batch, error)
@@ -254,6 +256,17 @@ class Records:
                     self._prune()
             if ending:
                 return
+
+    def _transaction_with_reserve(self, batch: Sequence[_Request]) -> list[list[Event]]:
+        try:
+            done = self._transaction(batch)
+        except sqlite3.OperationalError:
+            if not self._reserve.spend():
+                raise
+            _log.warning("records: no room for %s: using up the reserve", self._path)
+            return self._transaction(batch)
+        self._reserve.fill()
+        return done
 
     def _transaction(self, batch: Sequence[_Request]) -> list[list[Event]]:
         database = self._database

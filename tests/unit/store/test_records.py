@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from naru.spec.events import Event
 from naru.spec.volumes import VolumeRecord
 from naru.store import recordfile
 from naru.store.records import Records, delete, put
+from naru.store.reserve import SIZE
 
 
 def volume(name: str, created: int = 1) -> VolumeRecord:
@@ -100,6 +102,29 @@ async def test_a_failed_commit_changes_neither_memory_nor_file(tmp_path: Path) -
     await again.close()
 
 
+async def test_on_a_full_disk_the_reserve_is_used_up_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = Records.open(tmp_path / "records.db")
+    reserve = tmp_path / "records.db-reserve"
+    transaction = records._transaction
+
+    def full_with_reserve(batch: Any) -> Any:
+        if reserve.exists():
+            raise sqlite3.OperationalError("database or disk is full")
+        return transaction(batch)
+
+    assert reserve.stat().st_blocks * 512 >= SIZE
+    monkeypatch.setattr(records, "_transaction", full_with_reserve)
+    monkeypatch.setattr(records._reserve, "fill", lambda: None)
+    await records.commit(put(records.volumes, volume("a")))
+    assert not reserve.exists()
+    monkeypatch.undo()
+    await records.commit(put(records.volumes, volume("b")))
+    assert reserve.exists()
+    await records.close()
+
+
 async def test_a_cancelled_caller_does_not_undo_its_commit(tmp_path: Path) -> None:
     records = Records.open(tmp_path / "records.db")
     task = asyncio.create_task(records.commit(put(records.volumes, volume("a"))))
@@ -141,6 +166,7 @@ def test_kill_minus_nine_after_a_commit_loses_nothing(tmp_path: Path) -> None:
     program = f"""
 import asyncio, os, signal
 from pathlib import Path
+from typing import Any
 from naru.spec.volumes import VolumeRecord
 from naru.store.records import Records, put
 async def main():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ import msgspec
 
 from naru.engine.containers.exec_process import ExecConfig
 from naru.spec.errors import no_such_exec
+
+log = logging.getLogger(__name__)
 
 _KEPT_SECONDS: Final = 300
 """How long the exit code of an exec can be asked for; dockerd forgets after five minutes, too."""
@@ -71,8 +74,11 @@ class ExecStore:
         self._records[record.id] = record
         path = self._root / f"{record.id}.json"
         temporary = path.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode(record))
-        os.replace(temporary, path)
+        try:
+            temporary.write_bytes(msgspec.json.encode(record))
+            os.replace(temporary, path)
+        except OSError as error:  # it lives on in memory; only a next daemon would miss it
+            log.warning("cannot write %s: %s", path, error)
         return record
 
     def forget(self, record: ExecRecord) -> None:

@@ -31,6 +31,7 @@ from naru.spec.events import Event
 log = logging.getLogger(__name__)
 
 _SECOND = 10**9
+_FIRST_RETRY, _LAST_RETRY = 0.2, 10.0  # s, between attempts to record an exit
 
 
 class Exit(Protocol):
@@ -105,6 +106,25 @@ class Exits:
         self._tasks.spawn(self.handle(ended), name=f"exit of {ended.container_id[:12]}")
 
     async def handle(self, ended: Exit) -> None:
+        """Now if that is possible, else in the background, until it is."""
+        try:
+            await self._handle_now(ended)
+        except Exception as error:
+            log.error("the exit of %s is not recorded yet: %s", ended.container_id[:12], error)
+            self._tasks.spawn(self._handle_later(ended), name=f"exit of {ended.container_id[:12]}")
+
+    async def _handle_later(self, ended: Exit) -> None:
+        """The disk is full, most likely: nobody tells when it is not any more."""
+        delay = _FIRST_RETRY
+        while True:
+            await asyncio.sleep(delay)
+            try:
+                return await self._handle_now(ended)
+            except Exception as error:
+                log.debug("the exit of %s: %s", ended.container_id[:12], error)
+            delay = min(2 * delay, _LAST_RETRY)
+
+    async def _handle_now(self, ended: Exit) -> None:
         record = self._containers.get(ended.container_id)
         if record is not None and ended.exec_id is None:
             await self._handle(record, ended)

@@ -67,6 +67,8 @@ class LogFiles:
         before it, when the full file is complete, and once after it. When the disk refuses, the
         file is left as it was and `OSError` raised.
         """
+        if self._fd is None:
+            self.open()  # the disk refused it at the last rotation
         if self._max_size is None:
             self._write(lines)
             return

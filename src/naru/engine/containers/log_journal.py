@@ -37,7 +37,8 @@ class Journal:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         state_fd = os.open(self._paths[0], flags, 0o600)
         try:
-            os.ftruncate(state_fd, _STATE_SIZE)
+            # Not a hole: writing into one on a full disk would be a SIGBUS, the daemon's end.
+            os.posix_fallocate(state_fd, 0, _STATE_SIZE)
             self._state = mmap.mmap(state_fd, _STATE_SIZE)
         finally:
             os.close(state_fd)
@@ -58,21 +59,37 @@ class Journal:
         for index in (0, 1):
             self._start[index] = min(self._start[index], self._end[index])
         self._terminals: dict[int, bool] = {}
+        self._loose = [0, 0]
+        """Unlogged bytes behind those in the file: there was no room for them."""
 
     def pull(self, stream: str, fd: int) -> bytes:
         """Move the next output into the journal -> the same bytes; b"" at the end."""
         index = _STREAMS.index(stream)
         if fd not in self._terminals:
             self._terminals[fd] = os.isatty(fd)
-        if self._terminals[fd]:
+        if self._loose[index]:
             data = read_output(fd)
-            os.pwrite(self._file(index), data, self._end[index])
-            self._end[index] += len(data)
-            return data
-        at = self._end[index]
-        size = os.splice(fd, self._file(index), CHUNK, offset_dst=at, flags=_SPLICE_NONBLOCK)
-        self._end[index] = at + size
-        return os.pread(self._file(index), size, at)
+        elif self._terminals[fd]:
+            data = read_output(fd)
+            with contextlib.suppress(OSError):
+                os.pwrite(self._file(index), data, self._end[index])
+                self._end[index] += len(data)
+                return data
+        else:
+            at = self._end[index]
+            try:
+                flags = _SPLICE_NONBLOCK
+                size = os.splice(fd, self._file(index), CHUNK, offset_dst=at, flags=flags)
+                self._end[index] = at + size
+                return os.pread(self._file(index), size, at)
+            except BlockingIOError:
+                raise
+            except OSError:
+                data = read_output(fd)
+        # The disk is full. The process must not wait for that to change: until the log has these
+        # bytes they are in the daemon's memory only.
+        self._loose[index] += len(data)
+        return data
 
     def unlogged(self, stream: str) -> tuple[bytes, int]:
         """What a former daemon left -> (bytes, how many of their entries the log has already)."""
@@ -83,7 +100,9 @@ class Journal:
     def logged(self, stream: str, size: int, log_size: int) -> None:
         """The log, now `log_size` long, holds the next `size` bytes of `stream`."""
         index = _STREAMS.index(stream)
-        self._start[index] += size
+        kept = min(size, self._end[index] - self._start[index])
+        self._start[index] += kept
+        self._loose[index] -= size - kept
         self._skip[index] = 0
         self.log_size = log_size
         if self._end[index] >= _COMPACT_AT:
@@ -120,7 +139,11 @@ class Journal:
         rest, _ = self.unlogged(_STREAMS[index])
         old, new = self._file(index), self._files[index][1 - self._which[index]]
         os.ftruncate(new, 0)
-        os.pwrite(new, rest, 0)
+        try:
+            os.pwrite(new, rest, 0)
+        except OSError:  # no room: later
+            self._save()
+            return
         self._which[index] = 1 - self._which[index]
         self._start[index], self._end[index] = 0, len(rest)
         self._save()

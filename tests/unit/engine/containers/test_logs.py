@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import json
 import os
@@ -385,3 +386,36 @@ def test_kill_9_at_any_moment_loses_nothing_and_repeats_nothing(
         for line in path.read_bytes().splitlines()
     ]
     assert b"".join(entries).split(b"\n") == [*lines, b"the end"]
+
+
+def test_a_full_journal_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has no room for goes to the log all the same, in order."""
+    splice, full = os.splice, False
+
+    def maybe(*args: int, **kwargs: int) -> int:
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return splice(*args, **kwargs)
+
+    monkeypatch.setattr(os, "splice", maybe)
+    read_fd, write_fd = os.pipe()
+    files = LogFiles(tmp_path / "log")
+    writer = LogWriter(files, feed=_FakeFeed(), journal=Journal(tmp_path / "journal", "x"))
+    for text in (b"a\nb", b"c\nd", b"e", b"\nf\n"):
+        full = text == b"c\nd"
+        os.write(write_fd, text)
+        assert writer.read("stdout", read_fd) == text
+    os.write(write_fd, b"half")
+    writer.read("stdout", read_fd)
+    writer.close(over=False)  # the daemon ends: the next one must find the log as it is
+    again = LogFiles(tmp_path / "log")
+    next_one = LogWriter(again, feed=_FakeFeed(), journal=Journal(tmp_path / "journal", "x"))
+    os.write(write_fd, b" more\n")
+    next_one.read("stdout", read_fd)
+    next_one.close(over=True)
+    os.close(read_fd)
+    os.close(write_fd)
+    logged = [json.loads(line)["log"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert logged == ["a\n", "bc\n", "de\n", "f\n", "half more\n"]
