@@ -38,7 +38,7 @@ class Listing:
     async def __call__(
         self, *, all: bool = False, limit: int = 0, size: bool = False, filters: Filters
     ) -> list[dict[str, Any]]:
-        """`limit` > 0: the newest ones, running or not."""
+        """`limit` > 0: the newest ones, running or not; docker-py says -1 for no limit."""
         wanted = container_filters.for_list(
             filters, Lookups(self._containers.find, self._image_ids)
         )
@@ -49,7 +49,7 @@ class Listing:
             if (everything or record.state.status in _ALIVE) and wanted.matches(record)
         ]
         now, names = time.time_ns(), _ImageNames(self._images)
-        summaries = [self._summary(each, now, names) for each in found[: limit or None]]
+        summaries = [self._summary(each, now, names) for each in found[: max(limit, 0) or None]]
         if size:
             for record, summary in zip(found, summaries, strict=False):
                 await self._add_sizes(record, summary)
