@@ -62,6 +62,21 @@ def test_detached_container_and_its_verbs(client: docker.DockerClient) -> None:
         client.containers.get(container.id)
 
 
+def test_a_list_without_limit_leaves_out_nothing(client: docker.DockerClient) -> None:
+    """docker-py says `limit=-1`, which is not all but one."""
+    container = client.containers.create("busybox", "true")
+    try:
+        assert client.containers.list(all=True, filters={"id": container.id}) == [container]
+        assert container.diff() is None
+    finally:
+        container.remove()
+
+
+def test_what_is_not_there_is_empty(client: docker.DockerClient) -> None:
+    assert client.api.prune_builds()["SpaceReclaimed"] == 0
+    assert client.plugins.list() == []
+
+
 def test_archives_both_ways(client: docker.DockerClient) -> None:
     container = client.containers.create("busybox", "true")
     try:

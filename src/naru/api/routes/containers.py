@@ -109,7 +109,7 @@ class ContainerRoutes:
     async def changes(self, request: Request) -> Response:
         changes = await self._views.changes(request.params["id"])
         listed = [{"Path": change.path, "Kind": change.kind} for change in changes]
-        return Response(listed or None, status=200)
+        return Response(listed or b"null")  # docker-py tells no change by it
 
     async def export(self, request: Request) -> Stream:
         pieces = self._views.export(request.params["id"])
