@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from naru.api.router import RouteTable
+from naru.api.routes.absent import AbsentRoutes
 from naru.api.routes.disk import DiskRoutes
 from naru.api.routes.storage import StorageRoutes
 from naru.api.routes.system import SystemRoutes
@@ -42,6 +43,7 @@ def system_parts(
     """The services with their routes registered."""
     usage = _disk_usage(base, parts, images)
     system = _system(base)
+    AbsentRoutes().register(router)
     DiskRoutes(usage=usage, check=_check(base, parts)).register(router)
     SystemRoutes(
         info=system.info,
