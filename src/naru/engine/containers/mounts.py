@@ -26,6 +26,13 @@ _MODE_GROUPS: tuple[frozenset[str], ...] = (
     frozenset({"nocopy"}),
     frozenset({"consistent", "cached", "delegated"}),
 )
+_TMPFS_FLAGS = _PROPAGATIONS | {
+    "defaults", "ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async",
+    "dirsync", "remount", "mand", "nomand", "atime", "noatime", "diratime", "nodiratime",
+    "relatime", "norelatime", "strictatime", "nostrictatime", "bind", "rbind", "unbindable",
+    "runbindable",
+}  # fmt: skip
+_TMPFS_VALUES = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
 
 
 class MountRequest(msgspec.Struct, frozen=True):
@@ -245,8 +252,13 @@ def inherited(mounts: Iterable[MountPoint], mode: str) -> list[MountPoint]:
     ]
 
 
-def check_tmpfs(destination: str) -> None:
+def check_tmpfs(destination: str, options: str) -> None:
+    """`--tmpfs destination:options`: an option that no tmpfs knows would only fail the start."""
     _check_target(destination)
+    for option in filter(None, options.split(",")):
+        key, equals, _ = option.partition("=")
+        if key not in (_TMPFS_VALUES if equals else _TMPFS_FLAGS):
+            raise InvalidParameter(f'invalid tmpfs option "{option}"')
 
 
 def _anonymous(target: str, driver: str) -> MountRequest:

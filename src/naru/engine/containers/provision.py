@@ -15,7 +15,7 @@ from naru.engine.containers.collaborators import Volumes
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.mounts import MountRequest
 from naru.spec.containers import ContainerConfig, HostConfig, MountPoint
-from naru.spec.errors import InvalidParameter
+from naru.spec.errors import InvalidParameter, NotFound
 
 
 class MountProvision:
@@ -48,7 +48,12 @@ class MountProvision:
     def _inherited(self, volumes_from: Iterable[str]) -> Iterable[MountPoint]:
         for text in volumes_from:
             ref, mode = mounts.parse_volumes_from(text)
-            yield from mounts.inherited(self._containers.find(ref).mounts, mode)
+            try:
+                donor = self._containers.find(ref)
+            except NotFound as error:
+                # The docker command takes a 404 of create for a missing image, and pulls it.
+                raise InvalidParameter(str(error)) from error
+            yield from mounts.inherited(donor.mounts, mode)
 
     async def _resolve(self, request: MountRequest, undo: AsyncExitStack) -> MountPoint:
         match request.type:

@@ -74,8 +74,8 @@ def check_host(config: ContainerConfig, host: HostConfig) -> None:
         raise InvalidParameter(
             f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]"
         )
-    for destination in host.tmpfs:
-        mounts.check_tmpfs(destination)
+    for destination, options in host.tmpfs.items():
+        mounts.check_tmpfs(destination, options)
     for limit in host.ulimits:
         if limit.name not in _ULIMITS:
             raise InvalidParameter(f"invalid ulimit type: {limit.name}")
