@@ -22,7 +22,7 @@ def flag(filters: Filters, name: str) -> bool:
         return True
     if len(values) == 1 and values[0].lower() in ("0", "f", "false"):
         return False
-    raise InvalidParameter(f"invalid filter '{name}={values}'")
+    raise InvalidParameter(f"invalid filter '{name}=[{' '.join(values)}]'")
 
 
 def matches(record: VolumeRecord, filters: Filters) -> bool:

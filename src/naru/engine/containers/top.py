@@ -55,7 +55,8 @@ class TopProcesses:
         finished = await process.run(argv, env={"PATH": _PATH})
         if finished.status != 0:
             text = finished.output.decode(errors="replace").strip()
-            raise InternalError(f"ps: {text}")
+            # The rest is ps's own usage message.
+            raise InternalError(f"ps: {text.partition(chr(10))[0]}")
         return parse(finished.output.decode(errors="replace"), pids)
 
 

@@ -32,7 +32,7 @@ def flag(filters: Mapping[str, Sequence[str]], name: str) -> bool | None:
         return None
     value = values[0].lower()
     if value not in (*_TRUE, *_FALSE) or len(values) > 1:
-        raise InvalidParameter(f"invalid filter '{name}={values}'")
+        raise InvalidParameter(f"invalid filter '{name}=[{' '.join(values)}]'")
     return value in _TRUE
 
 

@@ -11,10 +11,11 @@ from naru.engine.images.changes import apply_changes
 from naru.engine.images.layer_intake import Arrived, KeptLayer, LayerIntake
 from naru.engine.images.library import Library
 from naru.engine.pipes import BrokenStream, Inbound
+from naru.registry.answers import Refused, Unreachable
 from naru.registry.transport import Transport
 from naru.spec import oci
 from naru.spec.containers import ContainerConfig
-from naru.spec.errors import InvalidParameter
+from naru.spec.errors import InvalidParameter, Unavailable
 from naru.spec.images import ImageRecord
 from naru.spec.oci import Platform
 from naru.spec.reference import Reference
@@ -72,12 +73,17 @@ class Importer:
         """The same from `http://` or `https://`."""
         if "://" not in url:
             url = f"http://{url}"
-        async with self._transport.request("GET", url) as response:
-            return await self.import_(
-                response.content.iter_chunked(1 << 18),
-                source=url,
-                **options,  # type: ignore[arg-type]
-            )
+        try:
+            async with self._transport.request("GET", url) as response:
+                return await self.import_(
+                    response.content.iter_chunked(1 << 18),
+                    source=url,
+                    **options,  # type: ignore[arg-type]
+                )
+        except Refused as error:
+            raise InvalidParameter(f"{url}: the server answered {error.status}") from error
+        except Unreachable as error:
+            raise Unavailable(str(error)) from error
 
     async def _receive(self, stream: AsyncIterator[bytes], intake: LayerIntake) -> Arrived:
         def work(source: BinaryIO) -> Arrived:
