@@ -2,7 +2,8 @@
 
 NARU_TEST_DRIVERS names the drivers to run (space or comma between them), for machines whose kernel
 has more; a driver that is named and does not start fails instead of being skipped.
-NARU_TEST_STORAGE is a directory to work in, to choose the backing file system.
+NARU_TEST_STORAGE is a directory to work in, to choose the backing file system. Without either,
+"DRIVER on FS" are run as well, on file systems made for the purpose.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import io
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.harness.loopdisk import NoDisk, loop_disk
 
 from naru.kernel import mounts
 from naru.spec.errors import NaruError
@@ -36,6 +38,7 @@ from naru.store.tarwriter import TarWriter
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
+_BASE = os.environ.get("NARU_TEST_STORAGE")
 _NAMED = os.environ.get("NARU_TEST_DRIVERS", "").replace(",", " ").split()
 A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 SECOND = 1_000_000_000
@@ -86,12 +89,38 @@ class Store:
             close()
 
 
-@pytest.fixture(params=_NAMED or known())
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    base = os.environ.get("NARU_TEST_STORAGE")
+def _parameters() -> list[str]:
+    if _NAMED or _BASE:
+        return _NAMED or known()
+    return [*(name for name in known() if name != "btrfs"), "btrfs on btrfs", "overlay2 on xfs"]
+
+
+@pytest.fixture(scope="module")
+def disks() -> Iterator[Callable[[str], str | None]]:
+    """The directory for a kind of file system: made when first asked for; None for any."""
+    with contextlib.ExitStack() as made:
+        roots: dict[str, str] = {}
+
+        def root(kind: str) -> str | None:
+            if not kind:
+                return _BASE
+            if kind not in roots:
+                roots[kind] = str(made.enter_context(loop_disk(kind, size=1 << 30)))
+            return roots[kind]
+
+        yield root
+
+
+@pytest.fixture(params=_parameters())
+def store(request: pytest.FixtureRequest, disks: Callable[[str], str | None]) -> Iterator[Store]:
+    name, _, kind = request.param.partition(" on ")
+    try:
+        base = disks(kind)
+    except NoDisk as error:
+        pytest.skip(str(error))
     with tempfile.TemporaryDirectory(prefix="naru-driver-", dir=base) as where:
         try:
-            made = Store(request.param, Path(where) / "data")
+            made = Store(name, Path(where) / "data")
         except NaruError as error:
             if _NAMED:
                 raise

@@ -33,6 +33,9 @@ MS_MOVE = 8192
 MS_REC = 16384
 MS_SILENT = 32768
 
+_PR_CAPBSET_DROP = 24
+_CAP_SYS_RESOURCE = 24
+
 _FLAGS: dict[str, int] = {
     "ro": MS_RDONLY,
     "nosuid": MS_NOSUID,
@@ -310,14 +313,25 @@ def _mount_by_program(m: Mount) -> None:
     """`fuse.NAME` is served by the program NAME, which returns once the mount is there."""
     program = m.type.removeprefix("fuse.")
     command = [program, "-o", ",".join(m.options), str(m.target)]
-    try:
+    ended: list[subprocess.CompletedProcess[bytes]] = []
+
+    def serve() -> None:
+        # As the kernel's overlayfs does: what containers write must not pass over disk quotas, as
+        # root may. The thread's bounding set is what the program inherits; the thread ends.
+        libc.prctl(_PR_CAPBSET_DROP, _CAP_SYS_RESOURCE, 0, 0, 0)
         # A session of its own: the server must not die with the daemon or its terminal.
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            start_new_session=True, check=False, timeout=60,
+        ended.append(
+            subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, start_new_session=True, check=False, timeout=60,
+            )
         )  # fmt: skip
+
+    try:
+        _in_own_thread(serve)
     except subprocess.TimeoutExpired:
         raise OSError(errno.ETIMEDOUT, f"{program} does not answer", str(m.target)) from None
+    done = ended[0]
     if done.returncode:
         why = done.stderr.decode(errors="replace").strip()
         raise OSError(errno.EIO, f"{program}: {why}", str(m.target))

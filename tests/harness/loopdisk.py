@@ -1,0 +1,72 @@
+"""A file system of a test's own in a sparse file, for what the test directory's cannot do."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from naru.kernel import mounts
+
+_MAKERS = {
+    "btrfs": ["mkfs.btrfs", "-q"],
+    "xfs": ["mkfs.xfs", "-q"],
+    "ext4": ["mkfs.ext4", "-q"],
+}
+
+
+class NoDisk(Exception):
+    """This machine cannot have such a file system: why."""
+
+
+@contextmanager
+def loop_disk(
+    kind: str,
+    *,
+    size: int,
+    base: str | None = None,
+    make: tuple[str, ...] = (),
+    options: str = "",
+) -> Iterator[Path]:
+    """The root of a fresh file system; `NoDisk` where it cannot be had. Nothing stays."""
+    command = _MAKERS[kind]
+    if shutil.which(command[0]) is None:
+        raise NoDisk(f"there is no {command[0]}")
+    with tempfile.TemporaryDirectory(prefix=f"naru-{kind}-", dir=base) as where:
+        image, root = Path(where) / "image", Path(where) / "root"
+        root.mkdir()
+        with image.open("wb") as out:
+            out.truncate(size)
+        subprocess.run([*command, *make, str(image)], check=True, capture_output=True)
+        given = ",".join(filter(None, ["loop", options]))
+        mounted = subprocess.run(
+            ["mount", "-t", kind, "-o", given, str(image), str(root)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if mounted.returncode:
+            raise NoDisk(f"{kind} cannot be mounted here: {mounted.stderr.strip()}")
+        try:
+            yield root
+        finally:
+            _unmount(root)
+
+
+def _unmount(root: Path, patience: float = 20) -> None:
+    for target in mounts.mounts_below(root):
+        if target != root:
+            mounts.unmount(target)
+    # The last of an engine's processes and lazily unmounted layers end in their own time.
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            mounts.unmount(root, detach=False)
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                mounts.unmount(root)  # rather than leave it for good
+                raise
+        time.sleep(0.05)
