@@ -40,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Connection", "close")
         self.end_headers()
-        if self.command != "HEAD":
+        if data and self.command != "HEAD":  # who awaits no body has left by now
             self.wfile.write(data)
         self.close_connection = True
 
