@@ -20,7 +20,17 @@ from naru.spec.volumes import VolumeRecord
 from naru.store.driver import Change, Usage
 
 
-class Runtime(Protocol):
+class _StdioControl(Protocol):
+    """`exec_id` None is the container's own process."""
+
+    async def resize(
+        self, container_id: str, exec_id: str | None, height: int, width: int
+    ) -> None: ...
+
+    async def close_stdin(self, container_id: str, exec_id: str | None = None) -> None: ...
+
+
+class Runtime(_StdioControl, Protocol):
     def expect_start(self) -> None:
         """A start is being prepared: costs nothing, and saves the start some time."""
 
@@ -47,11 +57,42 @@ class Runtime(Protocol):
 
     async def pids(self, container_id: str) -> list[int]: ...
 
-    async def resize(
-        self, container_id: str, exec_id: str | None, height: int, width: int
-    ) -> None: ...
 
-    async def close_stdin(self, container_id: str, exec_id: str | None = None) -> None: ...
+class ExecRuntime(_StdioControl, Protocol):
+    async def exec(
+        self,
+        container_id: str,
+        exec_id: str,
+        process: Mapping[str, Any],
+        *,
+        tty: bool,
+        stdin: bool,
+    ) -> tuple[int, Stdio]: ...
+
+
+class Supervised(Protocol):
+    """A process that the supervisor keeps: a container's, or an exec's in it."""
+
+    @property
+    def container_id(self) -> str: ...
+
+    @property
+    def exec_id(self) -> str | None: ...
+
+    @property
+    def pid(self) -> int: ...
+
+
+class Exit(Supervised, Protocol):
+    """What the supervisor tells of a process that ended."""
+
+    @property
+    def status(self) -> int:
+        """As the shell counts: 128 + N for signal N."""
+
+    @property
+    def at(self) -> int:
+        """ns since the epoch"""
 
 
 class Layers(Protocol):

@@ -16,16 +16,16 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from naru.engine.containers import detach_keys, security, transitions, users
 from naru.engine.containers.attachment import AttachOptions, Duplex, Ending
+from naru.engine.containers.collaborators import ExecRuntime, Exit
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.exec_process import ExecConfig, exec_process
 from naru.engine.containers.exec_store import ExecRecord, ExecStore
-from naru.engine.containers.exits import Exit
 from naru.engine.containers.occurrences import occurrence
 from naru.engine.containers.pump import Pump
 from naru.engine.containers.streams import AttachPoint, Stdio, Streams
@@ -35,29 +35,6 @@ from naru.spec.containers import ContainerRecord, Status
 from naru.spec.errors import Conflict, InvalidParameter
 
 log = logging.getLogger(__name__)
-
-
-class ExecRuntime(Protocol):
-    async def exec(
-        self,
-        container_id: str,
-        exec_id: str,
-        process: Mapping[str, Any],
-        *,
-        tty: bool,
-        stdin: bool,
-    ) -> tuple[int, Stdio]: ...
-
-    async def resize(
-        self, container_id: str, exec_id: str | None, height: int, width: int
-    ) -> None: ...
-
-    async def close_stdin(self, container_id: str, exec_id: str | None = None) -> None: ...
-
-
-class ExecExit(Exit, Protocol):
-    @property
-    def exec_id(self) -> str | None: ...
 
 
 class _Run:
@@ -217,7 +194,7 @@ class Execs:
 
     # -- what happens to them ---------------------------------------------------------------
 
-    def heard(self, ended: ExecExit) -> None:
+    def heard(self, ended: Exit) -> None:
         """The supervisor says that an exec's process has ended; also again after a restart."""
         self._tasks.spawn(self._handle(ended), name=f"exit of exec {(ended.exec_id or '')[:12]}")
 
@@ -304,7 +281,7 @@ class Execs:
             console_size=console_size if config.tty else (),
         )
 
-    async def _handle(self, ended: ExecExit) -> None:
+    async def _handle(self, ended: Exit) -> None:
         run = self._runs.pop(ended.exec_id or "", None)
         if run is not None and run.streams is not None:
             await run.streams.drained()
@@ -315,7 +292,7 @@ class Execs:
                 await run.streams.close()
         await self._acknowledge(ended)
 
-    async def _record(self, ended: ExecExit) -> None:
+    async def _record(self, ended: Exit) -> None:
         found = {each.id: each for each in self._store.all()}.get(ended.exec_id or "")
         if found is None or found.exit_code is not None:
             return

@@ -10,12 +10,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from naru.engine.containers import restart_policy
-from naru.engine.containers.collaborators import Followers
+from naru.engine.containers.collaborators import Exit, Followers
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.facts import HostFacts
 from naru.engine.containers.live import Ended, Live
@@ -32,25 +32,6 @@ log = logging.getLogger(__name__)
 
 _SECOND = 10**9
 _FIRST_RETRY, _LAST_RETRY = 0.2, 10.0  # s, between attempts to record an exit
-
-
-class Exit(Protocol):
-    """What the supervisor tells of a process that ended."""
-
-    @property
-    def container_id(self) -> str: ...
-
-    @property
-    def exec_id(self) -> str | None: ...
-
-    @property
-    def pid(self) -> int: ...
-
-    @property
-    def status(self) -> int: ...
-
-    @property
-    def at(self) -> int: ...
 
 
 Acknowledge = Callable[[Any], Awaitable[None]]

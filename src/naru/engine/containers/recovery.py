@@ -10,10 +10,9 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
 
 from naru.engine.containers import restart_policy
-from naru.engine.containers.collaborators import Followers, Logs, Runtimes
+from naru.engine.containers.collaborators import Followers, Logs, Runtimes, Supervised
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.exits import Exits
 from naru.engine.containers.paths import ContainerPaths
@@ -27,19 +26,6 @@ from naru.engine.tasks import Tasks
 from naru.spec.containers import ContainerRecord, Status
 
 log = logging.getLogger(__name__)
-
-
-class Supervised(Protocol):
-    """A process that the supervisor keeps."""
-
-    @property
-    def container_id(self) -> str: ...
-
-    @property
-    def exec_id(self) -> str | None: ...
-
-    @property
-    def pid(self) -> int: ...
 
 
 class Recovery:
