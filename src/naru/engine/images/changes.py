@@ -44,15 +44,21 @@ def _apply(config: ContainerConfig, line: str) -> ContainerConfig:
 
 
 def _command(config: ContainerConfig, text: str) -> list[str]:
-    """JSON's exec form, else a line for the shell."""
-    if text.startswith("["):
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = None
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return value
-    return [*(config.shell or _SHELL), text]
+    """The exec form, else a line for the shell."""
+    words = _exec_form(text)
+    return [*(config.shell or _SHELL), text] if words is None else words
+
+
+def _exec_form(text: str) -> list[str] | None:
+    """`["a", "b"]`, a JSON array of strings; None for whatever else."""
+    if not text.startswith("["):
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return value if strings else None
 
 
 def _pairs(text: str, verb: str) -> list[tuple[str, str]]:
@@ -79,14 +85,8 @@ def _pairs(text: str, verb: str) -> list[tuple[str, str]]:
 
 
 def _list(text: str) -> list[str]:
-    if text.startswith("["):
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = None
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return value
-    return text.split()
+    words = _exec_form(text)
+    return text.split() if words is None else words
 
 
 def _env(config: ContainerConfig, text: str) -> dict[str, Any]:
