@@ -143,6 +143,22 @@ def test_bind_mounts(daemon: Daemon, tmp_path: Path) -> None:
     assert "bind source path does not exist: /no/such/dir" in done.stderr
 
 
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+def test_a_read_only_file_and_socket(daemon: Daemon, tmp_path: Path, runtime: str) -> None:
+    (tmp_path / "settings").write_text("of the host\n")
+    done = daemon.docker(
+        "run", "--rm", "--runtime", runtime,
+        "-v", f"{tmp_path}/settings:/etc/settings:ro",
+        "-v", f"{daemon.socket}:/run/docker.sock:ro",
+        "--mount", f"type=bind,src={tmp_path}/settings,dst=/etc/hosts,readonly",
+        "busybox", "sh", "-c",
+        "cat /etc/settings /etc/hosts; test -S /run/docker.sock && echo socket; echo x > /etc/hosts",
+        check=False,
+    )  # fmt: skip
+    assert done.stdout == "of the host\nof the host\nsocket\n", done.stderr
+    assert "Read-only file system" in done.stderr
+
+
 def test_named_volumes_keep_their_content(daemon: Daemon) -> None:
     out(daemon, "-v", "cargo:/data", "busybox", "sh", "-c", "echo kept > /data/file")
     assert out(daemon, "-v", "cargo:/data", "busybox", "cat", "/data/file") == "kept\n"

@@ -33,6 +33,7 @@ from naru.spec.errors import Conflict, InternalError, NotFound
 class _Found(msgspec.Struct, frozen=True):
     user: User
     devices: HostDevices = field(default_factory=HostDevices)
+    files: frozenset[str] = frozenset()  # where what is bound is no directory
 
 
 class Prepare:
@@ -75,7 +76,7 @@ class Prepare:
             capabilities=granted,
             cgroups_path=self._facts.cgroups_path(record.id, host.cgroup_parent),
             namespaces=namespaces,
-            mounts=mounts,
+            mounts=[_not_recursive(each, found.files) for each in mounts],
             devices=found.devices,
             shm=shm,
             init=self._init(record),
@@ -122,7 +123,11 @@ class Prepare:
         if shm is not None and host.ipc_mode == "shareable":
             rootfs.mount_shm(shm, host.shm_size)
         self._paths.bundle(record.id).mkdir(mode=0o711, parents=True, exist_ok=True)
-        return _Found(user, devices.look_up(host) if devices.needed(host) else HostDevices())
+        return _Found(
+            user,
+            devices.look_up(host) if devices.needed(host) else HostDevices(),
+            rootfs.files_among(point for point in record.mounts if point.type == "bind"),
+        )
 
     def _init(self, record: ContainerRecord) -> Path | None:
         wanted = record.host_config.init
@@ -177,6 +182,13 @@ class Prepare:
         if not other.running:
             raise Conflict(f"cannot join {what} of a non running container: {other.id}")
         return other
+
+
+def _not_recursive(mount: BoundMount, files: frozenset[str]) -> BoundMount:
+    """crun 1.8 fails where a file is to be read-only recursively, and there is nothing below it."""
+    if mount.point.destination not in files:
+        return mount
+    return replace(mount, read_only_recursive=False)
 
 
 def _seccomp(

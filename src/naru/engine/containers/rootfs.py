@@ -42,6 +42,11 @@ def make_bind_sources(points: Iterable[MountPoint]) -> None:
                 ) from error
 
 
+def files_among(points: Iterable[MountPoint]) -> frozenset[str]:
+    """Where the mounted source is a file, a socket or a device: all but a directory."""
+    return frozenset(point.destination for point in points if not os.path.isdir(point.source))
+
+
 def mount_shm(target: Path, size: int) -> None:
     """A /dev/shm on the host, for containers to share. Idempotent."""
     if mounts.is_mounted(target):
