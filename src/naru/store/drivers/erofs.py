@@ -29,7 +29,8 @@ from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
 from naru.store.drivers.homes import Homes, make_directory, size_option
 from naru.store.drivers.probe import backing_filesystem, filesystems, overlay_refusal
-from naru.store.erofs_image import LayerImage, Unmappable
+from naru.store.erofs_image import Unmappable, write_image
+from naru.store.erofs_tree import LayerTree
 from naru.store.extract import Extractor
 from naru.store.treecopy import copy_root_attributes
 from naru.store.upper import UpperDiff
@@ -37,7 +38,7 @@ from naru.store.whiteouts import OverlayWhiteouts
 
 _COPY = 1 << 20
 
-_Unplaced = LayerImage | set[str] | None
+_Unplaced = LayerTree | set[str] | None
 """What a layer without a parent needs one for: directories that its tar did not speak of."""
 
 
@@ -98,15 +99,15 @@ class Erofs:
 
     def apply(self, layer: str, diff: BinaryIO) -> int:
         home = self._homes[layer]
-        image = LayerImage()
+        tree = LayerTree()
         below = self._below(layer).below if (home / "lower").exists() else None
         with (home / "layer.tar").open("w+b") as tar:
             copied = _Tee(diff, tar)
             try:
-                image.read(cast(BinaryIO, copied))
-                self._write_image(home, image, below)
-                content = image.content
-                unplaced: _Unplaced = image if image.has_implied else None
+                tree.read(cast(BinaryIO, copied))
+                self._write_image(home, tree, below)
+                content = tree.content
+                unplaced: _Unplaced = tree if tree.has_implied else None
             except Unmappable:
                 copied.drain()
                 tar.seek(0)
@@ -126,7 +127,7 @@ class Erofs:
             return
         home = self._homes[layer]
         (home / "lower").write_text("\n".join([parent, *self._lower(parent)]))
-        if isinstance(unplaced, LayerImage):
+        if isinstance(unplaced, LayerTree):
             self._write_image(home, unplaced, self._below(layer).below)
         elif unplaced:
             self._below(layer).adopt(unplaced)
@@ -143,12 +144,12 @@ class Erofs:
                 yield piece
 
     def _write_image(
-        self, home: Path, image: LayerImage, below: Callable[[str], Path | None] | None
+        self, home: Path, tree: LayerTree, below: Callable[[str], Path | None] | None
     ) -> None:
         if below is not None:
-            image.adopt(below)
+            tree.adopt(below)
         with (home / "layer.erofs").open("w+b") as out:
-            image.write(out)
+            write_image(tree, out)
 
     def diff(self, layer: str, out: BinaryIO) -> None:
         home = self._homes[layer]
@@ -273,9 +274,9 @@ def _erofs_refusal(root: Path) -> str | None:
     try:
         (probe / "layer.tar").write_bytes(bytes(1024))
         with (probe / "layer.tar").open("rb") as tar, (probe / "layer.erofs").open("w+b") as out:
-            image = LayerImage()
-            image.read(tar)
-            image.write(out)
+            tree = LayerTree()
+            tree.read(tar)
+            write_image(tree, out)
         mounts.mount(_tree_mount(probe))
         mounts.unmount(probe / "tree")
     except OSError as error:

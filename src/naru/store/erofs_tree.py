@@ -1,0 +1,250 @@
+"""The tree that a layer tar describes, as the inodes of an EROFS image: see `erofs_image`.
+
+Whiteouts become what overlayfs expects in a lower layer: 0/0 character devices, and the opaque
+xattr on directories.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from naru.store import tarentry
+from naru.store.tarentry import BLOCK, Entry, TarError
+from naru.store.tarstream import TarReader
+from naru.store.whiteouts import METADATA_PREFIX, OPAQUE, PREFIX
+
+SPARSE_CHUNK_BITS = 3
+"""Sparse files are mapped in chunks of 4 KiB: eight blocks."""
+HOLE = 0xFFFFFFFF
+"""The place of a chunk that is not in the tar."""
+
+_MAX_LINKS = 40  # as the kernel's path walk
+_SKIPPED_XATTRS = ("trusted.overlay.", "user.overlay.")
+_FORMATS = {
+    tarentry.REGULAR: stat.S_IFREG,
+    tarentry.SYMLINK: stat.S_IFLNK,
+    tarentry.CHARDEV: stat.S_IFCHR,
+    tarentry.BLOCKDEV: stat.S_IFBLK,
+    tarentry.DIRECTORY: stat.S_IFDIR,
+    tarentry.FIFO: stat.S_IFIFO,
+}
+
+
+class Node:
+    """An inode to be: what its tar member said, and where it will lie in the image."""
+
+    __slots__ = (
+        "blocks",
+        "children",
+        "chunks",
+        "gid",
+        "implied",
+        "inline",
+        "links",
+        "mode",
+        "mtime",
+        "nid",
+        "rdev",
+        "size",
+        "tail",
+        "uid",
+        "xattrs",
+    )  # fmt: skip
+
+    def __init__(self, mode: int, *, uid: int = 0, gid: int = 0, mtime: int = 0) -> None:
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.mtime = mtime
+        self.links = 1
+        self.size = 0
+        self.rdev = 0
+        self.implied = False  # a directory that no member speaks of, only of its content
+        self.xattrs: dict[str, bytes] = {}
+        self.children: dict[bytes, Node] | None = {} if stat.S_ISDIR(mode) else None
+        self.tail = b""  # a link's target or a directory's blocks
+        self.inline = False  # `tail` follows the inode instead of having blocks of its own
+        self.blocks = 0  # the first of those blocks
+        self.chunks: list[int] = []  # a regular file's places in the tar, in blocks
+        self.nid = -1
+
+
+class LayerTree:
+    """Collects the members of one layer tar.
+
+    `read(tar)` raises `TarError` for an archive that extraction would refuse as well.
+    """
+
+    def __init__(self, *, opaque_xattr: str = "trusted.overlay.opaque") -> None:
+        self.root = Node(stat.S_IFDIR | 0o755)
+        self._opaque_xattr = opaque_xattr
+        self.tar_blocks = 0
+        self.content = 0  # bytes of all files together
+        self.has_implied = False  # whether there are directories that no member speaks of
+
+    def read(self, tar: BinaryIO) -> None:
+        """Take in every member of an uncompressed layer tar, read to its end."""
+        reader = TarReader(tar)
+        for entry in reader:
+            self._add(entry, reader.offset)
+        self.tar_blocks = -(-reader.offset // BLOCK)
+
+    def adopt(self, below: Callable[[str], Path | None]) -> None:
+        """Give directories that no member speaks of the attributes of those `below`."""
+        pending = [("", self.root)]
+        while pending:
+            above, node = pending.pop()
+            for name, child in (node.children or {}).items():
+                if child.children is None:
+                    continue
+                path = above + os.fsdecode(name)
+                pending.append((path + "/", child))
+                if child.implied and (found := below(path)) is not None:
+                    status = os.stat(found)
+                    child.mode, child.mtime = status.st_mode, status.st_mtime_ns
+                    child.uid, child.gid = status.st_uid, status.st_gid
+
+    def _add(self, entry: Entry, data_offset: int) -> None:
+        parts = _components(entry.name)
+        if not parts:
+            if entry.is_dir:
+                _describe(self.root, entry)
+            return
+        parent = self._directory(parts[:-1])
+        name = parts[-1]
+        assert parent.children is not None
+        if name.startswith(os.fsencode(PREFIX)):
+            self._whiteout(parent, os.fsdecode(name))
+        elif entry.kind == tarentry.HARDLINK:
+            target = self._lookup(_components(entry.linkname))
+            if target is None or target.children is not None:
+                raise TarError(
+                    f"{entry.name}: hard link to {entry.linkname}, which is not in the layer"
+                )
+            if parent.children.get(name) is not target:
+                self._replace(parent, name, target)
+                target.links += 1
+        else:
+            self._replace(parent, name, self._node(entry, data_offset, parent.children.get(name)))
+
+    def _node(self, entry: Entry, data_offset: int, before: Node | None) -> Node:
+        if entry.is_dir and before is not None and before.children is not None:
+            _describe(before, entry)  # a directory named twice keeps what is in it
+            return before
+        node = Node(_FORMATS[entry.kind])
+        _describe(node, entry)
+        if entry.kind == tarentry.SYMLINK:
+            node.tail = os.fsencode(entry.linkname)
+            node.size = len(node.tail)
+        elif entry.kind in (tarentry.CHARDEV, tarentry.BLOCKDEV):
+            node.rdev = _device_number(entry.devmajor, entry.devminor)
+        elif entry.is_file:
+            node.size = entry.size
+            node.chunks = _chunks(entry, data_offset)
+            self.content += entry.stored
+        return node
+
+    def _replace(self, parent: Node, name: bytes, node: Node) -> None:
+        assert parent.children is not None
+        before = parent.children.get(name)
+        if before is not None and before is not node:
+            before.links -= 1
+        parent.children[name] = node
+
+    def _whiteout(self, parent: Node, name: str) -> None:
+        if name == OPAQUE:
+            parent.xattrs[self._opaque_xattr] = b"y"
+        elif not name.startswith(METADATA_PREFIX):
+            hidden = os.fsencode(name.removeprefix(PREFIX))
+            if not hidden or hidden in (b".", b".."):
+                raise TarError(f"{name!r} is no whiteout")
+            self._replace(parent, hidden, Node(stat.S_IFCHR))
+
+    def _directory(self, parts: list[bytes]) -> Node:
+        """The directory at `parts`, by way of the layer's own links as extraction goes.
+
+        Directories that the tar does not name are made.
+        """
+        path: list[Node] = [self.root]
+        pending = parts[::-1]
+        links = 0
+        while pending:
+            part = pending.pop()
+            if part == b"..":  # of a link's target; the root is its own parent
+                del path[max(1, len(path) - 1) :]
+                continue
+            children = path[-1].children
+            assert children is not None
+            child = children.get(part)
+            if child is None:
+                child = Node(stat.S_IFDIR | 0o755)
+                child.implied = self.has_implied = True
+                self._replace(path[-1], part, child)
+            if stat.S_ISLNK(child.mode):
+                links += 1
+                if links > _MAX_LINKS:
+                    raise TarError(f"{os.fsdecode(part)}: too many levels of symbolic links")
+                if child.tail.startswith(b"/"):
+                    del path[1:]
+                pending += [p for p in child.tail.split(b"/")[::-1] if p not in (b"", b".")]
+            elif child.children is None:
+                raise TarError(f"{os.fsdecode(part)}: not a directory")
+            else:
+                path.append(child)
+        return path[-1]
+
+    def _lookup(self, parts: list[bytes]) -> Node | None:
+        node: Node | None = self.root
+        for part in parts:
+            if node is None or node.children is None:
+                return None
+            node = node.children.get(part)
+        return node
+
+
+def _components(name: str) -> list[bytes]:
+    parts = [part for part in os.fsencode(name).split(b"/") if part not in (b"", b".")]
+    if b".." in parts:
+        raise TarError(f"{name!r} leaves the root of the layer")
+    if any(len(part) > 255 for part in parts):
+        raise TarError(f"{name!r} has a component of more than 255 bytes")
+    return parts
+
+
+def _describe(node: Node, entry: Entry) -> None:
+    node.implied = False
+    node.mode = stat.S_IFMT(node.mode) | (entry.mode & 0o7777)
+    node.uid, node.gid, node.mtime = entry.uid, entry.gid, entry.mtime
+    opaque = {k: v for k, v in node.xattrs.items() if k.endswith(".overlay.opaque")}
+    own = {k: v for k, v in (entry.xattrs or {}).items() if not k.startswith(_SKIPPED_XATTRS)}
+    node.xattrs = {**opaque, **own}
+
+
+def _chunks(entry: Entry, data_offset: int) -> list[int]:
+    """Where the file's chunks lie in the tar, in blocks."""
+    if not entry.size:
+        return []
+    if entry.sparse is None:
+        return [data_offset // BLOCK]
+    chunk = BLOCK << SPARSE_CHUNK_BITS
+    places = [HOLE] * -(-entry.size // chunk)
+    at = data_offset
+    for offset, length in entry.sparse:
+        if length:
+            if offset % chunk or at % BLOCK or (length % chunk and offset + length != entry.size):
+                raise TarError(
+                    f"{entry.name}: sparse regions that are not aligned cannot be mapped"
+                )
+            for number in range(-(-length // chunk)):
+                places[offset // chunk + number] = at // BLOCK + (number << SPARSE_CHUNK_BITS)
+        at += length
+    return places
+
+
+def _device_number(major: int, minor: int) -> int:
+    """The kernel's `new_encode_dev`."""
+    return (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)
