@@ -23,12 +23,28 @@ http: {{addr: "127.0.0.1:{port}"}}
 class Registry:
     """`address` is what goes before the repository's name: 127.0.0.1:PORT."""
 
-    def __init__(self, root: Path, netns: NetworkNamespace, port: int = 5000) -> None:
+    def __init__(
+        self,
+        root: Path,
+        netns: NetworkNamespace,
+        port: int = 5000,
+        *,
+        users: str = "",
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
+        """`users`: lines of an htpasswd file; `tls`: certificate and key."""
         self.address = f"127.0.0.1:{port}"
         self._netns = netns
         root.mkdir(parents=True, exist_ok=True)
         config = root / "config.yml"
-        config.write_text(_CONFIG.format(root=root, port=port))
+        text = _CONFIG.format(root=root, port=port)
+        if users:
+            (root / "users").write_text(users)
+            text += f"auth: {{htpasswd: {{realm: naru, path: {root}/users}}}}\n"
+        if tls:
+            text = text.rstrip().removesuffix("}")
+            text += f", tls: {{certificate: {tls[0]}, key: {tls[1]}}}}}\n"
+        config.write_text(text)
         self._log = (root / "registry.log").open("ab")
         self._process = subprocess.Popen(
             netns.command("docker-registry", "serve", str(config)),

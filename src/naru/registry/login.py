@@ -29,7 +29,7 @@ async def login(transport: Transport, server: str, credentials: Credentials) -> 
     """Check a user's credentials -> the identity token that the registry gave, or ""."""
     reference = Reference(registry_of(server), "")
     repository = Repository(transport, reference, credentials, push=True, scopes=())
-    await repository.settle()
+    await repository.settle(login=True)
     return repository.identity_token
 
 

@@ -19,9 +19,9 @@ import msgspec
 from naru.registry.answers import Refused, Unreachable, other_error, pull_error
 from naru.registry.credentials import ANONYMOUS, Credentials
 from naru.registry.endpoints import Endpoint
-from naru.registry.tokens import Authorizer
+from naru.registry.tokens import Authorizer, NoCredentials
 from naru.registry.transport import Transport
-from naru.spec.errors import InternalError, NaruError, NotFound, Unavailable
+from naru.spec.errors import InternalError, NaruError, NotFound, Unauthorized, Unavailable
 from naru.spec.oci import ACCEPT, MAX_DOCUMENT, digest_of
 from naru.spec.reference import Reference
 
@@ -93,6 +93,11 @@ class Repository:
             return await self._everywhere(get)
         except Refused as error:
             raise pull_error(asked, error) from error
+        except NoCredentials as error:
+            # No 401: that would make clients ask for a password, also where nobody sits.
+            where = self._endpoints[-1].url
+            text = f'Head "{where}/v2/{self.path}/manifests/{target}": {error}'
+            raise InternalError(text) from error
 
     async def tags(self) -> list[str]:
         """All tags, page by page."""
@@ -222,7 +227,7 @@ class Repository:
             raise last
         raise Unavailable(str(last)) from last
 
-    async def settle(self) -> Endpoint:
+    async def settle(self, *, login: bool = False) -> Endpoint:
         """Find the endpoint that answers, and log in: before a push, which cannot be repeated."""
 
         async def ping(endpoint: Endpoint) -> Endpoint:
@@ -233,6 +238,9 @@ class Repository:
         try:
             return await self._everywhere(ping)
         except Refused as error:
+            if login and error.status == 401 and error.url.endswith("/v2/"):
+                text = f"login attempt to {error.url} failed with status: 401 Unauthorized"
+                raise Unauthorized(text) from error
             raise other_error(error) from error
 
     @property

@@ -18,6 +18,10 @@ _MIN_LIFE = 60.0
 _CLIENT_ID = "docker"
 
 
+class NoCredentials(Unauthorized):
+    """The registry asks for a password, and none was given."""
+
+
 class Challenge(NamedTuple):
     scheme: str  # "basic" or "bearer"
     params: Mapping[str, str]
@@ -81,7 +85,7 @@ class Authorizer:
                     self._challenge = challenge
                     if scheme == "basic":
                         if not self._credentials.username:
-                            raise Unauthorized("no basic auth credentials")
+                            raise NoCredentials("no basic auth credentials")
                         return known is None or known.scheme != "basic"
                     fresh = scopes not in self._tokens
                     self._tokens.pop(scopes, None)

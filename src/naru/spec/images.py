@@ -50,4 +50,5 @@ class BlobRecord(msgspec.Struct, frozen=True, kw_only=True):
     plain_size: int = 0  # of a layer: the bytes of its tar; 0 is "not known"
     created: int = 0  # ns since the epoch
     recipe: str = ""  # of a layer: how its blob is made from its tar (`store/recipes`)
+    kept: bool = True  # False: it is known, but not here, where it came or could come from
     repositories: list[str] = []  # where a registry is known to have it: mounts on push

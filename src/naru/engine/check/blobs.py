@@ -31,9 +31,9 @@ class BlobInspection:
             yield finding
         needed = self._library.needed_blobs()
         for blob in self._library.records.blobs.values():
-            # What can be made again is remembered, and no file is kept of it.
-            dropped = blob.recipe and blob.id in needed
-            if dropped or self._library.blobs.has(blob.id):
+            # It is remembered how or where it may be had, and no file is kept of it.
+            elsewhere = not blob.kept and blob.id in needed
+            if elsewhere or self._library.blobs.has(blob.id):
                 continue
             if not self._library.blobs.is_leased(blob.id):
                 yield Finding(

@@ -22,6 +22,10 @@ from naru.store.blobs import Lease
 from naru.store.records import put
 
 
+class NotKept(InternalError):
+    """A compressed layer cannot be had any more in the form in which it came."""
+
+
 class LayerBlobs:
     def __init__(self, *, library: Library, drop: bool) -> None:
         self._library = library
@@ -58,8 +62,11 @@ class LayerBlobs:
             if digest == diff_id:
                 recipe = recipes.PLAIN
             if not recipe:
-                raise InternalError(f"layer {digest} was not kept, and cannot be made again")
+                raise NotKept(f"layer {digest} was not kept, and cannot be made again")
             await asyncio.to_thread(self._make, recipe, diff_id, digest, lease)
+            if record is not None and not record.kept:
+                kept = msgspec.structs.replace(record, kept=True)
+                await self._library.records.commit(put(self._library.records.blobs, kept))
 
     def _make(
         self, recipe: str, diff_id: str, expected: str | None, lease: Lease
@@ -102,11 +109,11 @@ class LayerBlobs:
             known = library.records.blobs.get(record.id)
             if known is None:
                 return
-            if known.recipe != recipe:
-                kept = msgspec.structs.replace(known, recipe=recipe)
-                await library.records.commit(put(library.records.blobs, kept))
-            if not library.blobs.is_leased(record.id):
-                await asyncio.to_thread(library.blobs.remove, record.id)
+            if library.blobs.is_leased(record.id):
+                return
+            gone = msgspec.structs.replace(known, recipe=recipe, kept=False)
+            await library.records.commit(put(library.records.blobs, gone))
+            await asyncio.to_thread(library.blobs.remove, record.id)
 
     def _recipe(self, record: BlobRecord) -> str | None:
         def tar() -> Iterable[bytes]:

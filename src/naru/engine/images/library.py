@@ -24,6 +24,7 @@ from naru.store.layers import LayerStore
 from naru.store.records import Change, Records, delete, put
 
 _HEX = re.compile(r"[0-9a-f]{1,64}")
+_WHOLE_ID = re.compile(r"(sha256:)?[0-9a-f]{64}")
 _CONFIGS_KEPT = 256
 
 
@@ -52,20 +53,18 @@ class Library:
             return image
         if len(ref) == 64 and (image := images.get(f"sha256:{ref}")) is not None:
             return image
-        try:
-            named = references.parse(ref)
-        except InvalidParameter:
-            named = None
-        if named is not None:
-            known = self._named(named)
-            if known is not None and (image := images.get(known.image_id)) is not None:
-                return image
+        if _WHOLE_ID.fullmatch(ref):
+            raise no_such_image(f"sha256:{ref.removeprefix('sha256:')}")
+        named = references.parse(ref)
+        known = self._named(named)
+        if known is not None and (image := images.get(known.image_id)) is not None:
+            return image
         digits = ref.removeprefix("sha256:")
         if _HEX.fullmatch(digits):
             found = [i for i in images.values() if i.id.startswith(f"sha256:{digits}")]
             if len(found) == 1:
                 return found[0]
-        raise no_such_image(named.tagged().familiar if named else ref)
+        raise no_such_image(named.tagged().familiar)
 
     def _named(self, named: Reference) -> TagRecord | None:
         if named.digest:
@@ -176,7 +175,7 @@ class Library:
                     layers=layers,
                 )
             changes: list[Change] = [put(self.records.images, image)]
-            changes += [self._blob(blob) for blob in blobs if self.blobs.has(blob.id)]
+            changes += [self._blob(blob) for blob in blobs]
             changes += [self._name(name, image, now) for name in names]
             await self.records.commit(*changes, events=said)
         return image
@@ -191,7 +190,7 @@ class Library:
         if known is not None:
             places = list(dict.fromkeys((*known.repositories, *blob.repositories)))
             blob = msgspec.structs.replace(known, repositories=places)
-        return put(self.records.blobs, blob)
+        return put(self.records.blobs, msgspec.structs.replace(blob, kept=self.blobs.has(blob.id)))
 
     def _chain(self, diff_ids: Sequence[str]) -> str:
         chain = None
@@ -279,8 +278,8 @@ class Library:
         gone = [
             b.id
             for b in self.records.blobs.values()
-            # One that can be made again is remembered as long as an image needs it.
-            if not self.blobs.has(b.id) and not (b.recipe and b.id in needed)
+            # Where one that was not kept may be had is remembered as long as an image needs it.
+            if not self.blobs.has(b.id) and (b.kept or b.id not in needed)
         ]
         if gone:
             await self.records.commit(*(delete(self.records.blobs, blob) for blob in gone))

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 
 from naru.engine.images import events, progress
-from naru.engine.images.layer_blobs import LayerBlobs
+from naru.engine.images.layer_blobs import LayerBlobs, NotKept
 from naru.engine.images.library import Library
 from naru.engine.images.platforms import companions
 from naru.engine.images.progress import Message, Progress
@@ -56,12 +56,9 @@ class Pusher:
         platform: Platform | None = None,
     ) -> AsyncIterator[Message]:
         """Docker's messages; without a tag, all tags of the repository."""
-        images = self._chosen(reference)
-        if platform is not None:
-            images = [(self._library.find(name.familiar, platform), name) for _, name in images]
         report = Progress()
         self._tasks.spawn(
-            self._run(report, reference, images, credentials, platform), name=f"push of {reference}"
+            self._run(report, reference, credentials, platform), name=f"push of {reference}"
         )
         async for message in report.watch():
             yield message
@@ -86,7 +83,6 @@ class Pusher:
         self,
         report: Progress,
         reference: Reference,
-        images: Sequence[tuple[ImageRecord, Reference]],
         credentials: Credentials,
         platform: Platform | None,
     ) -> None:
@@ -95,6 +91,9 @@ class Pusher:
             report.emit(progress.status(
                 f"The push refers to repository [{reference.name}]"
             ))  # fmt: skip
+            images = self._chosen(reference)
+            if platform is not None:
+                images = [(self._library.find(name.familiar, platform), name) for _, name in images]
             sources = self._sources([image for image, _ in images], reference)
             repository = Repository(
                 self._transport, reference, credentials, push=True, mount_from=sources
@@ -163,13 +162,31 @@ class Pusher:
     async def _push_one(
         self, uploader: Uploader, image: ImageRecord, name: Reference, report: Progress
     ) -> None:
+        try:
+            await self._push_as(uploader, image, name, report, anew=False)
+        except NotKept as error:
+            if not name.tag:
+                raise  # a part of an index, which names what it came by
+            report.emit(progress.status(f"{error}: the image gets a manifest of new ones"))
+            await self._push_as(uploader, image, name, report, anew=True)
+
+    async def _push_as(
+        self,
+        uploader: Uploader,
+        image: ImageRecord,
+        name: Reference,
+        report: Progress,
+        *,
+        anew: bool,
+    ) -> None:
+        """`anew`: by a manifest made for the blobs that can be had."""
         library = self._library
         with (
             library.held() as hold,
             library.blobs.lease([image.id, image.manifest]) as lease,
         ):
             hold(image)
-            manifest = await self._manifest(image, lease)
+            manifest = await self._manifest(image, lease, anew=anew)
             parsed = oci.read_manifest(manifest)
             lease.add(oci.digest_of(manifest))
             for layer in parsed.layers:
@@ -193,7 +210,7 @@ class Pusher:
                 path = library.blobs.path(config.digest)
                 await uploader.upload(config.digest, config.size, path, lambda _: None)
             await uploader.put_manifest(name.target, manifest, parsed.media_type)
-            await self._remember(image, name, manifest, parsed)
+            await self._remember(image, name, manifest, parsed, anew=anew)
         self._tasks.spawn(self._blobs.settle(image), name=f"blobs of {name}")
         if name.tag:
             _tell(report, name.tag, manifest)
@@ -228,10 +245,10 @@ class Pusher:
             )  # fmt: skip
             report.emit(progress.step("Pushed", short))
 
-    async def _manifest(self, image: ImageRecord, lease: Lease) -> bytes:
+    async def _manifest(self, image: ImageRecord, lease: Lease, *, anew: bool) -> bytes:
         """The one that the image came by, or one of blobs that are made for it."""
         blobs = self._library.blobs
-        if image.manifest and blobs.has(image.manifest):
+        if image.manifest and blobs.has(image.manifest) and not anew:
             return await asyncio.to_thread(blobs.read, image.manifest)
         layers = []
         for diff_id in image.diff_ids:
@@ -249,7 +266,13 @@ class Pusher:
         return msgspec.json.format(msgspec.json.encode(document), indent=3)
 
     async def _remember(
-        self, image: ImageRecord, name: Reference, manifest: bytes, parsed: oci.Manifest
+        self,
+        image: ImageRecord,
+        name: Reference,
+        manifest: bytes,
+        parsed: oci.Manifest,
+        *,
+        anew: bool,
     ) -> None:
         """The manifest, the digest's name, and where the blobs are now."""
         library = self._library
@@ -259,7 +282,7 @@ class Pusher:
             if current is None:
                 return
             changes: list[Change] = []
-            if current.manifest != digest:
+            if current.manifest != digest and not anew:
                 kept = msgspec.structs.replace(current, manifest=digest, layers=parsed.layers)
                 changes.append(put(library.records.images, kept))
             if name.tag:  # else it is a part of an index, which is what gets the name

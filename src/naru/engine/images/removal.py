@@ -99,8 +99,7 @@ class Removal:
     def _by_id(
         self, plan: _Plan, image: ImageRecord, names: list[Reference], ref: str, *, force: bool
     ) -> None:
-        repositories = {name.name for name in names}
-        if len(repositories) > 1 and not force:
+        if not force and not _one_reference(names):
             raise Conflict(
                 f"conflict: unable to delete {_short(image.id)} (must be forced) - image is"
                 " referenced in multiple repositories"
@@ -278,6 +277,11 @@ class Removal:
 
     def _layer_bytes(self) -> int:
         return sum(layer.size for layer in self._library.records.layers.values())
+
+
+def _one_reference(names: Sequence[Reference]) -> bool:
+    """Whether all names are one tag, with digests of its repository."""
+    return sum(bool(n.tag) for n in names) <= 1 and len({n.name for n in names}) <= 1
 
 
 def _is_id(ref: str, image: ImageRecord) -> bool:

@@ -18,7 +18,6 @@ from naru.engine.images.platforms import choose, companions, platform_of
 from naru.engine.pipes import outbound
 from naru.spec import oci
 from naru.spec import reference as references
-from naru.spec.errors import InvalidParameter
 from naru.spec.images import ImageRecord
 from naru.spec.oci import Platform
 from naru.spec.reference import Reference
@@ -86,10 +85,7 @@ class Saver:
 
     def _named(self, ref: str) -> list[tuple[ImageRecord, Reference | None]]:
         library = self._library
-        try:
-            named = references.parse(ref)
-        except InvalidParameter:
-            return [(library.find(ref), None)]
+        named = references.parse(ref)
         if named.bare and (found := self._all_tags(named)):
             return list(found)
         image = library.find(ref)
