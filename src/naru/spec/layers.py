@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -27,9 +27,9 @@ def chain_id(parent: str | None, diff_id: str) -> str:
     return "sha256:" + hashlib.sha256(f"{parent} {diff_id}".encode()).hexdigest()
 
 
-def chain_of(diff_ids: Sequence[str]) -> str | None:
-    """The chain id of a whole image; None for one without layers."""
+def chains(diff_ids: Iterable[str]) -> Iterator[str]:
+    """The chain ids of an image's layers, the lowest first."""
     chain: str | None = None
     for diff_id in diff_ids:
         chain = chain_id(chain, diff_id)
-    return chain
+        yield chain

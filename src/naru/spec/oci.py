@@ -25,16 +25,12 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
-OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
-OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 INDEX_TYPES = (OCI_INDEX, DOCKER_LIST)
-MANIFEST_TYPES = (OCI_MANIFEST, DOCKER_MANIFEST)
 ACCEPT = (DOCKER_MANIFEST, DOCKER_LIST, OCI_INDEX, OCI_MANIFEST)
 
 MAX_DOCUMENT = 4 << 20
@@ -144,18 +140,6 @@ def _read(data: bytes, shape: type[T], what: str) -> T:
         return msgspec.convert(without_nulls(msgspec.json.decode(data)), shape)
     except msgspec.MsgspecError as error:
         raise InvalidParameter(f"invalid {what}: {error}") from error
-
-
-def chain_id(diff_ids: Sequence[str]) -> str:
-    """The name of a stack of layers (OCI image-spec, "Layer ChainID"); "" for none."""
-    chain = ""
-    for diff_id in diff_ids:
-        chain = extend_chain(chain, diff_id)
-    return chain
-
-
-def extend_chain(parent: str, diff_id: str) -> str:
-    return digest_of(f"{parent} {diff_id}".encode()) if parent else diff_id
 
 
 def host_platform() -> Platform:

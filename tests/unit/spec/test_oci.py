@@ -24,13 +24,6 @@ def test_documents_are_read_leniently() -> None:
     assert index.is_index
 
 
-def test_chain_ids() -> None:
-    a, b = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-    assert oci.chain_id([]) == ""
-    assert oci.chain_id([a]) == a
-    assert oci.chain_id([a, b]) == oci.digest_of(f"{a} {b}".encode())
-
-
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

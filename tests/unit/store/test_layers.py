@@ -15,7 +15,7 @@ import pytest
 from naru.kernel.mounts import Mount
 from naru.spec.errors import InternalError, InvalidParameter, NotFound
 from naru.spec.images import ImageRecord
-from naru.spec.layers import chain_id, chain_of
+from naru.spec.layers import chain_id, chains
 from naru.store.driver import Change, Usage
 from naru.store.layers import LayerStore
 from naru.store.records import Records, delete, put
@@ -104,7 +104,7 @@ async def test_a_layer_is_recorded_with_its_chain(setup: Setup) -> None:
     two = await setup.layers.register(one.chain_id, digest(b"two"), io.BytesIO(b"two"))
     assert one.chain_id == digest(b"one")
     assert two.chain_id == chain_id(one.chain_id, digest(b"two"))
-    assert two.chain_id == chain_of([digest(b"one"), digest(b"two")])
+    assert [one.chain_id, two.chain_id] == list(chains([digest(b"one"), digest(b"two")]))
     assert two.size == 3
     assert setup.layers.get(two.chain_id) == two
     out = io.BytesIO()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from naru.engine.check.finding import Finding
 from naru.engine.images.library import Library
 from naru.spec.images import ImageRecord
-from naru.spec.layers import chain_id
+from naru.spec.layers import chains
 from naru.store.records import delete
 
 AGAIN = "pull or load the image again, or remove it"
@@ -39,9 +39,7 @@ class ImageInspection:
             )
             if digest and not blobs.has(digest)
         ]  # fmt: skip
-        chain: str | None = None
-        for diff_id in image.diff_ids:
-            chain = chain_id(chain, diff_id)
+        for chain in chains(image.diff_ids):
             if layers.get(chain) is None:
                 found.append(Finding("missing-layer", chain, f"image {name} has it", remedy=AGAIN))
         return found

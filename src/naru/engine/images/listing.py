@@ -13,7 +13,7 @@ from naru.engine.images import filters as image_filters
 from naru.engine.images import platforms
 from naru.engine.images.library import Library
 from naru.spec.images import ImageRecord
-from naru.spec.layers import chain_id
+from naru.spec.layers import chains
 from naru.spec.oci import Descriptor, Platform, format_time, parse_time, read_manifest
 from naru.spec.reference import Reference
 
@@ -84,13 +84,13 @@ class Listing:
     def _shared_sizes(self) -> dict[str, int]:
         """Bytes of each image's layers that another image has too."""
         uses: Counter[str] = Counter()
-        chains: dict[str, list[str]] = {}
+        owned: dict[str, list[str]] = {}
         for image in self._library.records.images.values():
-            chains[image.id] = list(_chains(image))
-            uses.update(chains[image.id])
+            owned[image.id] = list(chains(image.diff_ids))
+            uses.update(owned[image.id])
         layers = self._library.records.layers
         sizes = {}
-        for image_id, own in chains.items():
+        for image_id, own in owned.items():
             common = (layers.get(chain) for chain in own if uses[chain] > 1)
             sizes[image_id] = sum(layer.size for layer in common if layer)
         return sizes
@@ -147,12 +147,12 @@ class Listing:
         image = library.find(ref, platform)
         config = library.config(image.id)
         tags = {i: [n.familiar for n in own if n.tag] for i, own in library.names().items()}
-        chains = iter(_chains(image))
+        layer_chains = chains(image.diff_ids)
         shown = []
         for step in config.history:
             size = 0
             if not step.empty_layer:
-                layer = library.records.layers.get(next(chains, ""))
+                layer = library.records.layers.get(next(layer_chains, ""))
                 size = layer.size if layer else 0
             shown.append({
                 "Id": "<missing>",
@@ -260,10 +260,3 @@ def _summary(
         "Size": image.size,
         "VirtualSize": image.size,
     }
-
-
-def _chains(image: ImageRecord) -> Iterable[str]:
-    chain: str | None = None
-    for diff_id in image.diff_ids:
-        chain = chain_id(chain, diff_id)
-        yield chain

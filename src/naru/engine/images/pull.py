@@ -27,7 +27,7 @@ from naru.registry.transport import Transport
 from naru.spec import oci
 from naru.spec.errors import InternalError, InvalidParameter, NaruError, NotFound
 from naru.spec.images import BlobRecord
-from naru.spec.layers import chain_id
+from naru.spec.layers import chain_id, chains
 from naru.spec.oci import Descriptor, ImageConfig, Manifest, Platform
 from naru.spec.reference import Reference
 from naru.store.compression import Inflated
@@ -278,9 +278,8 @@ class _Layers:
 
     def _take_known(self, diff_ids: Sequence[str]) -> int:
         """Hold the layers that are here -> how many, from the lowest up."""
-        layers, chain = self._library.layers, None
-        for count, diff_id in enumerate(diff_ids):
-            chain = chain_id(chain, diff_id)
+        layers = self._library.layers
+        for count, chain in enumerate(chains(diff_ids)):
             if layers.get(chain) is None:
                 return count
             layers.acquire(chain)
@@ -379,7 +378,7 @@ def _short(descriptor: Descriptor) -> str:
 
 
 def _chain(diff_ids: Sequence[str]) -> str | None:
-    return oci.chain_id(diff_ids) or None
+    return list(chains(diff_ids))[-1] if diff_ids else None
 
 
 def _checked(config: bytes, manifest: Manifest) -> ImageConfig:

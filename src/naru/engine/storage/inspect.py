@@ -16,7 +16,7 @@ from naru.engine.storage.stack import Layer, Stack, Touch, Trace, trace
 from naru.kernel.inroot import open_in_root
 from naru.spec.errors import InternalError, InvalidParameter, NaruError, NotFound
 from naru.spec.images import ImageRecord
-from naru.spec.layers import LayerRecord, chain_id
+from naru.spec.layers import LayerRecord, chains
 from naru.store.driver import ChangeKind, StorageDriver
 from naru.store.switchable_layers import SwitchableLayers
 
@@ -146,11 +146,8 @@ class InspectLayers:
         except (NaruError, OSError):
             return {}  # a picture without captions is better than none
         steps = [step for step in config.history if not step.empty_layer]
-        found, chain = {}, None
-        for diff_id, step in zip(image.diff_ids, steps, strict=False):
-            chain = chain_id(chain, diff_id)
-            found[chain] = step.created_by
-        return found
+        by_chain = zip(chains(image.diff_ids), steps, strict=False)
+        return {chain: step.created_by for chain, step in by_chain}
 
     # -- in a worker thread ---------------------------------------------------------------------
 
