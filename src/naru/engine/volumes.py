@@ -8,41 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import secrets
-import shutil
-import socket
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from naru.engine import volume_homes
 from naru.engine.volume_copy import copy_up
 from naru.engine.volume_filters import Filters, check_filters, flag, matches
-from naru.engine.volume_options import (
-    check_name,
-    check_options,
-    needs_mount,
-    option_mount,
-    without_secrets,
-)
+from naru.engine.volume_homes import Leftover, VolumeHomes, volume_of
+from naru.engine.volume_options import check_name, check_options, needs_mount
 from naru.kernel import mounts
-from naru.kernel.quota import ProjectQuota
 from naru.spec.containers import ContainerRecord
-from naru.spec.errors import Conflict, InternalError, InvalidParameter, NotFound, no_such_volume
+from naru.spec.errors import Conflict, InternalError, NotFound, no_such_volume
 from naru.spec.events import Event
 from naru.spec.volumes import VolumeRecord
 from naru.store.diff import usage_of
 from naru.store.records import Records, delete, put
-from naru.store.removal import remove_tree
-from naru.store.sizes import parse_size
 
 _log = logging.getLogger(__name__)
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
-_REMOVING = ".removing"
 _LIST_FILTERS = ("dangling", "name", "driver", "label")
 _PRUNE_FILTERS = ("label", "label!", "all")
 
@@ -50,16 +39,6 @@ _PRUNE_FILTERS = ("label", "label!", "all")
 class Pruned(NamedTuple):
     names: list[str]
     reclaimed: int  # bytes
-
-
-class Leftover(NamedTuple):
-    """A directory without a record; `reason`: why it is not simply removed, "" where it is."""
-
-    name: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.reason}"
 
 
 class VolumeUsage(NamedTuple):
@@ -71,12 +50,11 @@ class VolumeUsage(NamedTuple):
 class Volumes:
     def __init__(self, *, root: Path, records: Records) -> None:
         """`root` is `<data-root>/volumes`."""
-        self._root = root
+        self._homes = VolumeHomes(root)
         self._records = records
         self._locks: dict[str, asyncio.Lock] = {}
         self._mounted: dict[str, set[str]] = {}  # volume -> containers for which it is mounted
         self._pruning = False
-        root.mkdir(mode=0o701, parents=True, exist_ok=True)
 
     async def create(
         self,
@@ -106,21 +84,21 @@ class Volumes:
             record = VolumeRecord(
                 name=name,
                 driver="local",
-                mountpoint=str(self._data(name)),
+                mountpoint=str(self._homes.data(name)),
                 created=time.time_ns(),
                 labels=labels,
                 options=options,
                 anonymous=anonymous,
             )
             try:
-                await asyncio.to_thread(self._make, name, options)
+                await asyncio.to_thread(self._homes.make, name, options)
             except OSError as error:
                 raise InternalError(f"create {name}: {error}") from error
             event = _event("create", record)
             try:
                 await self._records.commit(put(self._records.volumes, record), events=[event])
             except BaseException:
-                await asyncio.to_thread(self._delete, name)
+                await asyncio.to_thread(self._homes.delete, name)
                 raise
             return record
 
@@ -158,7 +136,7 @@ class Volumes:
         async with self._locked(name):
             record = self.get(name)
             if needs_mount(record.options):
-                await asyncio.to_thread(self._mount, record)
+                await asyncio.to_thread(volume_homes.mount, record)
             self._mounted.setdefault(name, set()).add(container_id)
         await self._tell(
             record,
@@ -181,7 +159,7 @@ class Volumes:
             if record is None:
                 return
             if needs_mount(record.options) and not holders and not self._runs(name, container_id):
-                await asyncio.to_thread(_unmount, Path(record.mountpoint))
+                await asyncio.to_thread(volume_homes.unmount, Path(record.mountpoint))
         await self._tell(record, "unmount", container=container_id)
 
     async def populate(self, name: str, rootfs: Path, destination: str) -> None:
@@ -194,7 +172,7 @@ class Volumes:
             record = self.get(name)
             mounted = needs_mount(record.options)
             if mounted:
-                await asyncio.to_thread(self._mount, record)
+                await asyncio.to_thread(volume_homes.mount, record)
             try:
                 await asyncio.to_thread(copy_up, Path(record.mountpoint), rootfs, destination)
             except OSError as error:
@@ -203,7 +181,7 @@ class Volumes:
                 ) from error
             finally:
                 if mounted and not self._mounted.get(name) and not self._runs(name, ""):
-                    await asyncio.to_thread(_unmount, Path(record.mountpoint))
+                    await asyncio.to_thread(volume_homes.unmount, Path(record.mountpoint))
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """`Conflict` while a container names it; `force` forgives a volume that is not there."""
@@ -269,20 +247,20 @@ class Volumes:
 
     async def leftovers(self) -> list[Leftover]:
         """Directories that are no volume's, and that nobody is making or removing."""
-        names = await asyncio.to_thread(os.listdir, self._root)
+        names = await asyncio.to_thread(self._homes.names)
         unknown = [
             name
-            for name in sorted(names)
-            if not self._busy(volume := name.partition(_REMOVING + "-")[0])
+            for name in names
+            if not self._busy(volume := volume_of(name))
             and (name != volume or volume not in self._records.volumes)
         ]
-        return await asyncio.to_thread(self._judged, unknown)
+        return await asyncio.to_thread(self._homes.judged, unknown)
 
     async def discard(self, leftover: str) -> None:
         """Remove a directory that `leftovers` gives no reason to keep."""
-        async with self._locked(leftover.partition(_REMOVING + "-")[0]):
+        async with self._locked(volume_of(leftover)):
             if leftover not in self._records.volumes:
-                await asyncio.to_thread(remove_tree, self._root / leftover)
+                await asyncio.to_thread(self._homes.discard, leftover)
 
     async def missing(self) -> list[str]:
         """Volumes whose directory is not there."""
@@ -294,30 +272,10 @@ class Volumes:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _data(self, name: str) -> Path:
-        return self._root / name / "_data"
-
-    def _make(self, name: str, options: Mapping[str, str]) -> None:
-        home = self._root / name
-        home.mkdir(mode=0o701)
-        try:
-            if "size" in options and (size := parse_size(options["size"], f"create {name}")):
-                quota = ProjectQuota.on(home)
-                if quota is None:
-                    raise InvalidParameter(
-                        f"create {name}: quota size requested but no quota support"
-                    )
-                quota.limit(home, size)
-            (home / "_data").mkdir()
-            os.chmod(home / "_data", 0o755)
-        except BaseException:
-            self._delete(name)
-            raise
-
     async def _remove(self, record: VolumeRecord) -> None:
         name = record.name
         if needs_mount(record.options):
-            await asyncio.to_thread(_unmount, Path(record.mountpoint))
+            await asyncio.to_thread(volume_homes.unmount, Path(record.mountpoint))
             if mounts.is_mounted(Path(record.mountpoint)):
                 raise InternalError(f"remove {name}: {record.mountpoint} is still mounted")
         # The record first: a directory without one is rubbish that `recover` knows.
@@ -327,46 +285,13 @@ class Volumes:
             # For good: no power cut may bring the volume back without its files.
             await self._records.flush()
         try:
-            await asyncio.to_thread(self._delete, name)
+            await asyncio.to_thread(self._homes.delete, name)
         except OSError as error:
             _log.warning("volumes: the remains of %s are not removed: %s", name, error)
-
-    def _delete(self, name: str) -> None:
-        home, doomed = self._root / name, self._root / f"{name}{_REMOVING}-{secrets.token_hex(4)}"
-        try:
-            home.rename(doomed)
-        except FileNotFoundError:
-            return
-        shutil.rmtree(doomed)
 
     def _busy(self, name: str) -> bool:
         lock = self._locks.get(name)
         return lock is not None and lock.locked()
-
-    def _judged(self, names: Sequence[str]) -> list[Leftover]:
-        found = []
-        for name in names:
-            path = self._root / name
-            if not path.is_dir() or path.is_symlink():
-                continue
-            if mounts.mounts_below(path):
-                found.append(Leftover(name, "has no record, but something is mounted in it"))
-            elif _REMOVING + "-" in name or not any((path / "_data").glob("*")):
-                found.append(Leftover(name, ""))
-            else:
-                # Somebody's data: never ours to delete on a guess.
-                found.append(Leftover(name, "has no record, and files in it"))
-        return found
-
-    def _mount(self, record: VolumeRecord) -> None:
-        target = Path(record.mountpoint)
-        if mounts.is_mounted(target):
-            return
-        try:
-            mounts.mount(option_mount(record.options, target, _resolve))
-        except OSError as error:
-            text = without_secrets(str(error), record.options)
-            raise InternalError(f"failed to mount local volume: {text}") from None
 
     def _runs(self, name: str, but: str) -> bool:
         return any(
@@ -399,22 +324,3 @@ def _event(action: str, record: VolumeRecord, **attributes: str) -> Event:
 
 def _names(container: ContainerRecord, volume: str) -> bool:
     return any(mount.type == "volume" and mount.name == volume for mount in container.mounts)
-
-
-def _unmount(target: Path) -> None:
-    while mounts.is_mounted(target):
-        try:
-            mounts.unmount(target, detach=False)
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            mounts.unmount(target)
-
-
-def _resolve(host: str) -> str:
-    try:
-        return str(socket.getaddrinfo(host, None)[0][4][0])
-    except OSError as error:
-        raise InternalError(
-            f"error resolving passed in network volume address: {host}: {error}"
-        ) from error
