@@ -54,11 +54,9 @@ _ROUTE = struct.Struct("=BBBBBBBBI")
 class Link(NamedTuple):
     ifindex: int
     name: str
-    up: bool
     mtu: int
     mac: str
     kind: str  # "bridge", "veth", ...; "" for hardware
-    master: int  # ifindex of the bridge it is a port of, or 0
 
 
 class Route(NamedTuple):
@@ -259,15 +257,13 @@ def _mac(text: str) -> bytes:
 
 
 def _link(payload: bytes) -> Link:
-    _, _, index, flags, _ = _LINK.unpack_from(payload)
+    _, _, index, _, _ = _LINK.unpack_from(payload)
     fields = attributes(payload[_LINK.size :])
     info = attributes(fields.get(_IFLA_LINKINFO, b""))
     return Link(
         ifindex=index,
         name=fields[_IFLA_IFNAME].rstrip(b"\0").decode(),
-        up=bool(flags & IFF_UP),
         mtu=struct.unpack("=I", fields.get(_IFLA_MTU, b"\0\0\0\0"))[0],
         mac=fields.get(_IFLA_ADDRESS, b"").hex(":"),
         kind=info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode(),
-        master=struct.unpack("=I", fields.get(_IFLA_MASTER, b"\0\0\0\0"))[0],
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
 
 import msgspec
 
@@ -22,7 +21,6 @@ from naru.spec.reference import Reference
 class _Item(msgspec.Struct):
     code: str = "UNKNOWN"
     message: str = ""
-    detail: Any = None
 
 
 class _Items(msgspec.Struct):
