@@ -16,7 +16,7 @@ from naru.spec import reference as references
 from naru.spec.errors import InvalidParameter, NotFound, no_such_image
 from naru.spec.events import Event
 from naru.spec.images import BlobRecord, ImageRecord, TagRecord
-from naru.spec.layers import chain_id
+from naru.spec.layers import chains
 from naru.spec.oci import Descriptor, ImageConfig, Platform, digest_of, parse_time, read_config
 from naru.spec.reference import Reference
 from naru.store.blobs import BlobStore
@@ -193,20 +193,15 @@ class Library:
         return put(self.records.blobs, msgspec.structs.replace(blob, kept=self.blobs.has(blob.id)))
 
     def _chain(self, diff_ids: Sequence[str]) -> str:
-        chain = None
-        for diff_id in diff_ids:
-            chain = chain_id(chain, diff_id)
+        chain = ""
+        for diff_id, chain in zip(diff_ids, chains(diff_ids), strict=True):
             if self.layers.get(chain) is None:
                 raise NotFound(f"layer {diff_id} of the image is not here")
-        return chain or ""
+        return chain
 
     def _size(self, diff_ids: Sequence[str]) -> int:
-        chain, size = None, 0
-        for diff_id in diff_ids:
-            chain = chain_id(chain, diff_id)
-            layer = self.layers.get(chain)
-            size += layer.size if layer else 0
-        return size
+        found = (self.layers.get(chain) for chain in chains(diff_ids))
+        return sum(layer.size for layer in found if layer)
 
     async def tag(self, source: str, name: Reference) -> None:
         """Give an image another name; it is taken from whatever had it."""
