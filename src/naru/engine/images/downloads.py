@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from naru.engine.tasks import Tasks
@@ -93,15 +93,27 @@ class LayerDownload:
         while True:
             try:
                 pieces = self.sources[tried].blob(digest, size, offset=file.offset, urls=urls)
-                async for piece in pieces:
-                    await asyncio.to_thread(file.write, piece)
-                    self.say(DOWNLOADING, file.offset)
+                await self._store(pieces, file)
             except NaruError as error:
                 tried += 1
                 if isinstance(error, NoSpace) or tried == len(self.sources):
                     raise
             else:
                 return
+
+    async def _store(self, pieces: AsyncIterator[bytes], file: Download) -> None:
+        """One piece is written, and hashed, while the next one arrives."""
+        writing: asyncio.Future[None] | None = None
+        try:
+            async for piece in pieces:
+                if writing is not None:
+                    await writing
+                    self.say(DOWNLOADING, file.offset)
+                writing = asyncio.ensure_future(asyncio.to_thread(file.write, piece))
+        finally:
+            if writing is not None:
+                await writing
+                self.say(DOWNLOADING, file.offset)
 
 
 class Downloads:
