@@ -15,7 +15,7 @@ import msgspec
 from msgspec import field
 from msgspec.structs import replace
 
-from naru.engine.containers import devices, rootfs, security, users
+from naru.engine.containers import devices, propagation, rootfs, security, users
 from naru.engine.containers.collaborators import Layers, Volumes
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.devices import HostDevices
@@ -120,6 +120,7 @@ class Prepare:
             and (request := requests.get(point.destination)) is not None
             and request.create_source
         )
+        propagation.check(point for point in record.mounts if point.type == "bind")
         if shm is not None and host.ipc_mode == "shareable":
             rootfs.mount_shm(shm, host.shm_size)
         self._paths.bundle(record.id).mkdir(mode=0o711, parents=True, exist_ok=True)
