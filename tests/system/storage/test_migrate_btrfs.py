@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.harness.daemon import Daemon
+from tests.harness.loopdisk import NoDisk, loop_disk
 from tests.harness.trees import compared
 from tests.system.storage.stage import Stage
 
-from naru.store.drivers.probe import filesystems
-
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif(shutil.which("mkfs.btrfs") is None, reason="needs mkfs.btrfs"),
-    pytest.mark.skipif("btrfs" not in filesystems(), reason="the kernel has no btrfs"),
-]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 @pytest.fixture
 def disk() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="naru-test-btrfs-") as name:
-        image, root = Path(name, "image"), Path(name, "root")
-        root.mkdir()
-        with image.open("wb") as file:
-            file.truncate(2 << 30)
-        subprocess.run(["mkfs.btrfs", "-q", str(image)], check=True)
-        subprocess.run(["mount", "-o", "loop", str(image), str(root)], check=True)
-        try:
+    try:
+        with loop_disk("btrfs", size=2 << 30) as root:
             yield root
-        finally:
-            subprocess.run(["umount", str(root)], check=True)
+    except NoDisk as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.mark.parametrize("other", ["overlay2", "vfs"])

@@ -5,41 +5,28 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.harness.loopdisk import NoDisk, loop_disk
 
 from naru.kernel import btrfs
-from naru.kernel.mounts import mounts_below, unmount
 from naru.spec.errors import InvalidParameter
 from naru.store.drivers.btrfs import Btrfs
-from naru.store.drivers.probe import filesystems
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif("btrfs" not in filesystems(), reason="no btrfs in this kernel"),
-    pytest.mark.skipif(shutil.which("mkfs.btrfs") is None, reason="no mkfs.btrfs"),
-]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 A, B = "a" * 64, "b" * 64
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    image, where = tmp_path / "image", tmp_path / "mounted"
-    where.mkdir()
-    with image.open("wb") as out:
-        out.truncate(300 << 20)
-    subprocess.run(["mkfs.btrfs", "-q", str(image)], check=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(where)], check=True)
+def root() -> Iterator[Path]:
     try:
-        yield where / "data"
-    finally:
-        for target in mounts_below(where):
-            unmount(target, detach=False)
+        with loop_disk("btrfs", size=300 << 20) as disk:
+            yield disk / "data"
+    except NoDisk as reason:
+        pytest.skip(str(reason))
 
 
 def test_a_limit_holds_in_its_layer_only_and_does_not_hinder_removal(root: Path) -> None:
