@@ -164,6 +164,10 @@ def unmount(path: Path, detach: bool = True) -> None:
             raise OSError(number, f"umount: {os.strerror(number)}", str(path))
 
 
+def is_read_only(path: Path) -> bool:
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
 def is_mounted(path: Path) -> bool:
     """Whether `path` is the root of a mount. One statx(2); it does not read the mount table."""
     buffer = ctypes.create_string_buffer(256)

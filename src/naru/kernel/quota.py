@@ -12,6 +12,8 @@ import os
 import stat
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from naru.kernel.mounts import mount_table
@@ -73,6 +75,20 @@ class ProjectQuota:
             os.close(fd)
         return project
 
+    @contextmanager
+    def widened(self, directory: Path, by: int) -> Iterator[None]:
+        """The limit of `directory` is `by` bytes more meanwhile; without one nothing is changed."""
+        project = self._project_of(directory)
+        limit = self._limit_of(project) if project else 0
+        if not limit:
+            yield
+            return
+        self._set_limit(project, limit + by)
+        try:
+            yield
+        finally:
+            self._set_limit(project, limit)
+
     def _project_of(self, directory: Path) -> int:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -89,13 +105,21 @@ class ProjectQuota:
         return candidate
 
     def _in_use(self, project: int) -> bool:
+        limit, space = self._counted(project)
+        return bool(space) and bool(limit)
+
+    def _limit_of(self, project: int) -> int:
+        return self._counted(project)[0]
+
+    def _counted(self, project: int) -> tuple[int, int]:
+        """-> the limit, and what is used, in bytes."""
         buffer = ctypes.create_string_buffer(_IF_DQBLK.size)
         try:
             self._call(_Q_GETQUOTA, project, buffer)
         except OSError:
-            return False  # XFS: no such quota yet
+            return 0, 0  # XFS: no such quota yet
         hard, _, space, *_ = _IF_DQBLK.unpack(buffer.raw)
-        return bool(space) and bool(hard)
+        return hard * 1024, space
 
     def _enforced(self) -> bool:
         buffer = ctypes.create_string_buffer(256)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -100,3 +101,15 @@ class MountsSlowly(Protocol):
     """A driver whose `mounts()` waits for devices, which is not for the event loop."""
 
     mounts_slowly: ClassVar[bool]
+
+
+@runtime_checkable
+class Widens(Protocol):
+    """A driver whose full layer may get mounted read-only, where that is not asked for.
+
+    overlayfs does so when there is no room for its work directory (seen on XFS): a container that
+    filled its layer could not even delete files after its next start.
+    """
+
+    def widened(self, layer: str) -> AbstractContextManager[None]:
+        """The layer's limit, if it has one, is a little more meanwhile."""

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from naru.kernel import mounts
+from naru.kernel.mounts import Mount
 from naru.spec.errors import InternalError, NoSpace, NotFound
 from naru.spec.layers import LayerRecord
-from naru.store.driver import Change, KeepsMounts, MountsSlowly, StorageDriver, Usage
+from naru.store.driver import Change, KeepsMounts, MountsSlowly, StorageDriver, Usage, Widens
 from naru.store.records import Records
 from naru.store.room import Room, is_full
 from naru.store.shared_layers import SharedLayers, mount_all, unmount_all
@@ -83,9 +84,11 @@ class LayerStore(SharedLayers):
                     if len(plan) == 1 and not plan[0].type.startswith("fuse."):
                         # Not in a thread: an overlay mount takes a third of a millisecond, about
                         # what the way to a thread and back costs.
-                        mount_all(plan)
+                        self._mount_writable(container_id, target, plan)
                     else:
-                        await self._run(self._quick, mount_all, plan)
+                        await self._run(
+                            self._quick, self._mount_writable, container_id, target, plan
+                        )
             except FileNotFoundError as error:
                 raise NotFound(f"no layer for container {container_id}: {error}") from error
             except OSError as error:
@@ -235,7 +238,14 @@ class LayerStore(SharedLayers):
         return removed
 
     def _mount_described(self, container_id: str, target: Path) -> None:
-        mount_all(self.driver.mounts(container_id, target))
+        self._mount_writable(container_id, target, self.driver.mounts(container_id, target))
+
+    def _mount_writable(self, container_id: str, target: Path, plan: Sequence[Mount]) -> None:
+        mount_all(plan)
+        if mounts.is_read_only(target) and isinstance(self.driver, Widens):
+            unmount_all(target)
+            with self.driver.widened(container_id):
+                mount_all(plan)
 
     def _lock(self, name: str) -> _Lock:
         return self._locks.setdefault(name, _Lock(self._locks, name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from naru.spec.errors import InvalidParameter
@@ -36,6 +37,9 @@ class Homes:
         if limit := size or (self._default_size if writable else 0):
             self._limits.limit(layer, limit)
         return home
+
+    def widened(self, layer: str) -> AbstractContextManager[None]:
+        return self._limits.widened(layer)
 
     def remove(self, layer: str) -> None:
         """Whoever is killed in the middle leaves rubbish that `layers` still lists."""

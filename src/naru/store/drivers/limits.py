@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from naru.kernel.loop import attached
@@ -63,6 +64,12 @@ class SizeLimits:
             raise OSError(f"mkfs.ext4 {image}: {done.stderr.strip()}")
         self.ready(layer)
         (self._root / layer / "lost+found").rmdir()
+
+    def widened(self, layer: str) -> AbstractContextManager[None]:
+        """A project's limit is a little more meanwhile; one by a file system stays."""
+        if self._quota is None:
+            return nullcontext()
+        return self._quota.widened(self._root / layer, _MIB)
 
     def ready(self, layer: str) -> None:
         """Mount the layer's own file system, if it has one and a reboot has taken the mount."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
@@ -73,6 +74,9 @@ class Overlay:
         upper = [f"upperdir={own}", f"workdir={self._homes[layer] / 'work'}"]
         options = [*below, *([] if read_only else upper), *self._options]
         return [Mount("overlay", "overlay", target, options)]
+
+    def widened(self, layer: str) -> AbstractContextManager[None]:
+        return self._homes.widened(layer)
 
     def apply(self, layer: str, diff: BinaryIO) -> int:
         # Members replace files, they do not write into them, so what is linked below stays.

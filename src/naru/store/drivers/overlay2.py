@@ -12,6 +12,7 @@ import base64
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, ClassVar, NamedTuple, cast
 
@@ -96,6 +97,9 @@ class Overlay2:
         if read_only:
             return [self._union(target, [str(home / "diff"), *lowers], None)]
         return [self._union(target, lowers, home)]
+
+    def widened(self, layer: str) -> AbstractContextManager[None]:
+        return self._homes.widened(layer)
 
     def apply(self, layer: str, diff: BinaryIO) -> int:
         home = self._homes[layer]
