@@ -116,6 +116,11 @@ class Journal:
         self.log_size = log_size
         self._save()
 
+    def log_is(self, log_size: int) -> None:
+        """The log is another file than the journal knows, and that long."""
+        self.log_size = log_size
+        self._save()
+
     def close(self) -> None:
         """Keep all for a later daemon."""
         self._state.close()

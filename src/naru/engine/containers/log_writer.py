@@ -71,6 +71,10 @@ class LogWriter:
     def _recover(self, journal: Journal) -> None:
         if journal.resumed and self.files.size > journal.log_size:
             self.files.truncate(journal.log_size)
+        elif journal.resumed and self.files.size < journal.log_size:
+            # Killed just behind a rotation. To be known before the new file grows: otherwise, after
+            # another kill, half a line in it would pass for whole.
+            journal.log_is(self.files.size)
         for stream in self._unfinished:
             output, skip = journal.unlogged(stream)
             self._log(stream, output, final=False, skip=skip)

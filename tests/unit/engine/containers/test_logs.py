@@ -365,7 +365,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_repeats_nothing(
             with ThreadPoolExecutor(1) as pool:
                 waiting = pool.submit(os.waitpid, logger, 0)
                 try:
-                    _, status = waiting.result(timeout=0.002 + chance.random() * 0.01)
+                    _, status = waiting.result(timeout=min(kills, 0.002 + chance.random() * 0.01))
                     assert status == 0
                     break
                 except TimeoutError:
@@ -419,3 +419,40 @@ def test_a_full_journal_keeps_nobody_waiting(
     os.close(write_fd)
     logged = [json.loads(line)["log"] for line in (tmp_path / "log").read_text().splitlines()]
     assert logged == ["a\n", "bc\n", "de\n", "f\n", "half more\n"]
+
+
+def test_a_second_kill_behind_a_rotation_leaves_no_half_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def resume() -> LogWriter:
+        files = LogFiles(tmp_path / "log", max_size=100, max_files=5)
+        return LogWriter(files, feed=_FakeFeed(), journal=Journal(tmp_path / "journal", "x"))
+
+    def killed_at_half(files: LogFiles, lines: bytes, **_: object) -> None:
+        files.path.write_bytes(lines[: len(lines) // 2])
+        raise Killed
+
+    def killed_behind_the_rename(files: LogFiles) -> None:
+        files.path.rename(tmp_path / "log.1")
+        raise Killed
+
+    read_fd, write_fd = os.pipe()
+    os.write(write_fd, b"".join(b"%d\n" % number for number in range(4)))
+    first = resume()
+    with monkeypatch.context() as patch:
+        patch.setattr(LogFiles, "_rotate", killed_behind_the_rename)
+        with pytest.raises(Killed):
+            first.read("stdout", read_fd)
+        patch.setattr(LogFiles, "append", killed_at_half)
+        with pytest.raises(Killed):
+            resume()
+    for writer in (first, resume()):
+        writer.close(over=False)
+    os.close(read_fd)
+    os.close(write_fd)
+    logs = sorted(tmp_path.glob("log*"), reverse=True)
+    lines = [line for log in logs for line in log.read_text().splitlines()]
+    assert [json.loads(line)["log"] for line in lines] == [f"{number}\n" for number in range(4)]
