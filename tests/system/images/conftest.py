@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -29,6 +25,7 @@ from naru.store.blobs import BlobStore
 from naru.store.choice import choose
 from naru.store.layers import LayerStore
 from naru.store.records import Records
+from tests.system.images.loopback_registry import loopback_registry
 
 
 class Images:
@@ -94,35 +91,8 @@ async def images(tmp_path: Path) -> AsyncIterator[Images]:
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of an empty registry."""
-    program = shutil.which("docker-registry")
-    if program is None:
+    if shutil.which("docker-registry") is None:
         pytest.skip("needs docker-registry")
     folder = tmp_path_factory.mktemp("registry")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = {
-        "version": 0.1,
-        "log": {"level": "error"},
-        "storage": {"filesystem": {"rootdirectory": str(folder)}, "delete": {"enabled": True}},
-        "http": {"addr": f"127.0.0.1:{port}"},
-    }
-    (folder / "config.yml").write_text(json.dumps(config))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [program, "serve", folder / "config.yml"], stderr=log, stdout=log
-        )
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "the registry does not start"
-                assert process.poll() is None, (folder / "log").read_text()
-                time.sleep(0.05)
+    with loopback_registry(folder, storage={"delete": {"enabled": True}}) as port:
         yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)

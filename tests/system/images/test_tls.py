@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from naru.registry.transport import Transport
 from naru.registry.upload import Uploader
 from naru.spec.errors import NaruError
 from naru.spec.reference import parse
+from tests.system.images.loopback_registry import loopback_registry
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("docker-registry") and shutil.which("openssl")),
@@ -39,37 +38,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]
              "-out", folder / f"{name}.crt"],
             check=True, capture_output=True,
         )  # fmt: skip
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = {
-        "version": 0.1,
-        "log": {"level": "error"},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "blobs")}},
-        "http": {
-            "addr": f"127.0.0.1:{port}",
-            "tls": {
-                "certificate": str(folder / "server.crt"),
-                "key": str(folder / "server.key"),
-                "clientcas": [str(folder / "client.crt")],
-            },
-        },
+    tls = {
+        "certificate": str(folder / "server.crt"),
+        "key": str(folder / "server.key"),
+        "clientcas": [str(folder / "client.crt")],
     }
-    (folder / "config.yml").write_text(json.dumps(config))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            ["docker-registry", "serve", folder / "config.yml"], stdout=log, stderr=log
-        )
-    try:
-        deadline = time.monotonic() + 20
-        while socket.socket().connect_ex(("127.0.0.1", port)):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, "the registry does not start"
-            time.sleep(0.05)
+    with loopback_registry(folder, tls=tls) as port:
         yield folder, port
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
