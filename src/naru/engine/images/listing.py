@@ -17,9 +17,6 @@ from naru.spec.layers import chains
 from naru.spec.oci import Descriptor, Platform, format_time, parse_time, read_manifest
 from naru.spec.reference import Reference
 
-_NO_NAME = "<none>:<none>"
-_NO_DIGEST = "<none>@<none>"
-
 
 class Listing:
     def __init__(self, *, library: Library) -> None:
