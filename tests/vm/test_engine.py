@@ -102,6 +102,29 @@ def test_a_published_port_through_iptables(engine: Daemon) -> None:
     assert "default via" in other
 
 
+def test_names_on_a_network_of_the_users_own(engine: Daemon) -> None:
+    engine.docker("network", "create", "front")
+    engine.docker("run", "-d", "--name", "web", "--network", "front", "busybox", "sleep", "600")
+    asked = ["busybox", "nslookup", "web", "127.0.0.11"]
+    found = engine.docker("run", "--rm", "--network", "front", *asked).stdout
+    address = engine.docker(
+        "inspect", "-f", "{{.NetworkSettings.Networks.front.IPAddress}}", "web"
+    ).stdout.strip()
+    assert address in found
+    # Port 53 is the container's own.
+    own = ["sh", "-c", "nc -l -p 53 & sleep 1; kill $! && echo served"]
+    assert engine.docker("run", "--rm", "--network", "front", "busybox", *own).stdout == "served\n"
+    engine.docker("rm", "-f", "web")
+    engine.docker("network", "rm", "front")
+
+
+def test_one_port_is_published_once(engine: Daemon) -> None:
+    engine.docker("run", "-d", "--name", "one", "-p", "8080:80", "busybox", "sleep", "600")
+    refused = engine.docker("run", "-d", "-p", "8080:80", "busybox", "sleep", "600", check=False)
+    assert "Bind for 0.0.0.0:8080 failed: port is already allocated" in refused.stderr
+    engine.docker("rm", "-f", "one")
+
+
 def test_a_size_holds(engine: Daemon) -> None:
     write = "dd if=/dev/zero of=/big bs=1M count=500 2>&1; ls -l /big | tr -s ' ' | cut -d' ' -f5"
     done = engine.docker("run", "--rm", "--storage-opt", "size=300M", "busybox", "sh", "-c", write)
