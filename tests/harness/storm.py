@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from tests.harness.daemon import Daemon
 
 WORKERS = 3
+TAKEN_OVER_SECONDS = 2.0
 LABEL = "storm"
 """Holds the promise's number: names change, this does not."""
 
@@ -74,6 +75,7 @@ class Storm:
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
+        self._unsupervised = 0.0
         self._thread = threading.Thread(target=self._run)
 
     def start(self) -> Storm:
@@ -81,13 +83,18 @@ class Storm:
         self._thread.start()
         return self
 
-    def kill(self, strike: Callable[[Daemon], None], *, blackout: bool = False) -> None:
-        """`blackout`: it leaves nobody who could see how a container ends meanwhile."""
+    def kill(self, strike: Callable[[Daemon], None], *, victims: str) -> None:
+        """`strike` kills the daemon, the supervisor or both."""
         self.deaths += 1
         self.up.clear()
-        since = time.time()
+        now = time.time()
+        if victims != "daemon":
+            self._unsupervised = now
+        since = self._unsupervised
         strike(self.daemon)
-        if blackout:
+        # A daemon that dies before it has replaced the supervisor leaves nobody who could see how
+        # a container ends.
+        if victims != "supervisor" and now - since < TAKEN_OVER_SECONDS:
             self.blackouts.append((since, time.time()))
         self.up.set()
 

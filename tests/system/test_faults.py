@@ -63,7 +63,7 @@ def test_kills_in_a_storm_lose_nothing(stormy: Daemon, victims: tuple[str, ...])
     storm = Storm(stormy, seed=SEED, rounds=ROUNDS).start()
     while not storm.done.wait(chance.uniform(0.05, 0.6)):
         victim = chance.choice(victims)
-        storm.kill(KILLS[victim], blackout=victim == "both")
+        storm.kill(KILLS[victim], victims=victim)
     storm.join()
     print(f"seed {SEED}: {len(storm.made)} containers, {storm.deaths} kills")
     aftermath.settle(stormy)

@@ -62,6 +62,18 @@ class Journal:
         self._loose = [0, 0]
         """Unlogged bytes behind those in the file: there was no room for them."""
 
+    def begin(self, log_size: int) -> None:
+        """Of one that is not resumed: nothing is in it, and the log is that long.
+
+        To be recorded before the first byte comes: what is found later without a state is the
+        rest of a journal that was being discarded, and is in the log."""
+        for pair in self._files:
+            for fd in pair:
+                os.ftruncate(fd, 0)
+        self._start, self._end = [0, 0], [0, 0]
+        self.log_size = log_size
+        self._save()
+
     def pull(self, stream: str, fd: int) -> bytes:
         """Move the next output into the journal -> the same bytes; b"" at the end."""
         index = _STREAMS.index(stream)

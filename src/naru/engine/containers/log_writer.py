@@ -69,9 +69,12 @@ class LogWriter:
                 self._journal.close()
 
     def _recover(self, journal: Journal) -> None:
-        if journal.resumed and self.files.size > journal.log_size:
+        if not journal.resumed:
+            journal.begin(self.files.size)
+            return
+        if self.files.size > journal.log_size:
             self.files.truncate(journal.log_size)
-        elif journal.resumed and self.files.size < journal.log_size:
+        elif self.files.size < journal.log_size:
             # Killed just behind a rotation. To be known before the new file grows: otherwise, after
             # another kill, half a line in it would pass for whole.
             journal.log_is(self.files.size)

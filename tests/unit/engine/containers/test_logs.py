@@ -421,6 +421,23 @@ def test_a_full_journal_keeps_nobody_waiting(
     assert logged == ["a\n", "bc\n", "de\n", "f\n", "half more\n"]
 
 
+def test_a_journal_killed_while_it_is_discarded_is_not_logged_again(tmp_path: Path) -> None:
+    def resume() -> LogWriter:
+        journal = Journal(tmp_path / "journal", "x")
+        return LogWriter(LogFiles(tmp_path / "log"), feed=_FakeFeed(), journal=journal)
+
+    read_fd, write_fd = os.pipe()
+    os.write(write_fd, b"once\n")
+    first = resume()
+    first.read("stdout", read_fd)
+    first.close(over=False)
+    (tmp_path / "journal" / "x.state").unlink()
+    resume().close(over=True)
+    os.close(read_fd)
+    os.close(write_fd)
+    assert (tmp_path / "log").read_text().count("once") == 1
+
+
 def test_a_second_kill_behind_a_rotation_leaves_no_half_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
