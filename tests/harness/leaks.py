@@ -21,6 +21,8 @@ SCRATCH = Path(f"/tmp/naru-t{os.getpid()}")
 GROUP = f"naru-test-{os.getpid()}"
 """The first part of the names of the session's cgroups."""
 
+_CGROUP_DEPTH = 6  # slashes of the paths that are looked into
+
 
 def snapshot(*, alone: bool = bool(os.environ.get("CI"))) -> Leftovers:
     """Every mount, link, namespace, cgroup, nft table and Naru process there is now.
@@ -62,10 +64,13 @@ def _names(folder: Path) -> list[str]:
 
 def _cgroups() -> list[str]:
     """Groups made by Naru, in every hierarchy; the machine's own come and go."""
-    top = Path("/sys/fs/cgroup")
-    depths = ("*", "*/*", "*/*/*", "*/*/*/*")
-    groups = [path for depth in depths for path in top.glob(depth) if path.is_dir()]
-    return [str(path) for path in groups if "naru" in f"{path.name} {path.parent.name}"]
+    found = []
+    for folder, names, _files in os.walk("/sys/fs/cgroup"):  # passes over what vanishes meanwhile
+        if folder.count("/") >= _CGROUP_DEPTH:
+            names.clear()
+        parent = os.path.basename(folder)
+        found += [f"{folder}/{name}" for name in names if "naru" in f"{name} {parent}"]
+    return found
 
 
 def _nft_tables() -> list[str]:
