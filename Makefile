@@ -19,8 +19,8 @@ stop:            ## end the narud that `make run` started; containers too
 	@scripts/stop
 
 check: setup-tests ## format, lint, types, import contracts, unit tests: under a minute
-	@.venv/bin/ruff format --check --quiet src tests bench
-	@.venv/bin/ruff check --quiet src tests bench
+	@.venv/bin/ruff format --check --quiet src tests bench scripts
+	@.venv/bin/ruff check --quiet src tests bench scripts
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-cache
 	@$(PY) -m pytest -q tests/unit
