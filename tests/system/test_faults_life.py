@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +150,22 @@ def test_fifty_runs_wear_nothing_out(own_daemon: Daemon) -> None:
     grown = [aftermath.resident(pid) - before for pid, before in zip(pids, memory, strict=True)]
     assert grown[0] < 4 << 20, grown
     assert grown[1] < 512 << 10, grown
+
+
+def test_without_descriptors_left(own_daemon: Daemon) -> None:
+    """What cannot be done fails; what runs goes on; with descriptors again all is well."""
+    ticks = TICKS.format(n=100, code=3)
+    own_daemon.docker("run", "-d", "--name", "ticks", "busybox", "sh", "-c", ticks)
+    assert own_daemon.process is not None
+    for pid in (*own_daemon.supervisor_pids(), own_daemon.process.pid):
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        used = max(int(entry) for entry in os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 1, limits[1]))
+        for _ in range(3):
+            with suppress(subprocess.TimeoutExpired):
+                own_daemon.docker("run", "--rm", "busybox", "true", check=False, timeout=5)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        assert own_daemon.docker("run", "--rm", "busybox", "echo", "x").stdout == "x\n"
+    assert own_daemon.docker("wait", "ticks").stdout == "3\n"
+    assert own_daemon.docker("logs", "ticks").stdout == "".join(f"{i}\n" for i in range(100))
+    assert aftermath.left_over(own_daemon) == []

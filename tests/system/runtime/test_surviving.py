@@ -219,6 +219,33 @@ async def test_a_supervisor_killed_during_a_start(bench: Bench, tmp_path: Path) 
     await bench.supervisor.connect()
 
 
+async def test_a_daemon_killed_during_a_start(bench: Bench, rootfs: Path, tmp_path: Path) -> None:
+    """The next one learns of the process, however late the runtime brings it to life."""
+    slow, fifo = tmp_path / "slow", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    slow.write_text(
+        f'#!/bin/sh\ncase "$*" in *detach*) echo > {fifo}; read x < {fifo};; esac\nexec crun "$@"\n'
+    )
+    slow.chmod(0o755)
+    bench.runtime._path = str(slow)
+    starting = asyncio.create_task(bench.run("c", "sleep", "1000"))
+    await asyncio.wait_for(asyncio.to_thread(fifo.read_text), DEADLINE)
+    await bench.close()
+    with pytest.raises(LinkLost):
+        await starting
+    again = Bench(bench.exec_root, rootfs)
+    connecting = asyncio.create_task(again.supervisor.connect())
+    await asyncio.wait_for(asyncio.to_thread(fifo.write_text, "go\n"), DEADLINE)
+    await asyncio.wait_for(connecting, DEADLINE)
+    try:
+        assert [one.container_id for one in await again.supervisor.live()] == ["c"]
+        await again.runtime.kill("c", 9)
+        assert (await again.finish("c")).status == 137
+    finally:
+        await again.close()
+    await bench.supervisor.connect()
+
+
 async def test_nonsense_harms_nobody(bench: Bench) -> None:
     _, stdio = await bench.run("c", "sleep", "1000")
     stranger = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
