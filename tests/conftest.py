@@ -50,10 +50,13 @@ def own_daemon(needs_root: None) -> Iterator[Daemon]:
         started.stop()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Before any temporary file is made: all are below a directory of this session's own."""
     SCRATCH.mkdir(mode=0o711, exist_ok=True)
     tempfile.tempdir = os.environ["TMPDIR"] = str(SCRATCH)
+    if config.option.basetemp is None:
+        config.option.basetemp = SCRATCH / "p"  # some programs refuse long paths
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -22,8 +22,7 @@ def make(needs_root: None) -> Iterator[object]:
     for daemon in made:
         if daemon.process is not None and daemon.process.poll() is None:
             daemon.terminate()
-        daemon.netns.close()
-        subprocess.run(["rm", "-rf", str(daemon.root)], check=False)
+        daemon.clear_away()
 
 
 def docker_inside(daemon: Daemon, host: str, *argv: str) -> subprocess.CompletedProcess[str]:

@@ -205,13 +205,17 @@ class Daemon:
                     self.docker("rm", "-f", "-v", *ids, check=False, timeout=120)
                 self.terminate()
         finally:
-            for group in self.cgroups():
-                with contextlib.suppress(OSError):  # one with groups in it is left, and reported
-                    group.rmdir()
-            if self._made_netns:
-                self.netns.close()
-            if self._made_root:
-                shutil.rmtree(self.root, ignore_errors=True)
+            self.clear_away()
+
+    def clear_away(self) -> None:
+        """What the harness has made for a daemon that has ended."""
+        for group in self.cgroups():
+            with contextlib.suppress(OSError):  # one with groups in it is left, and reported
+                group.rmdir()
+        if self._made_netns:
+            self.netns.close()
+        if self._made_root:
+            shutil.rmtree(self.root, ignore_errors=True)
 
 
 _busybox: bytes | None = None
