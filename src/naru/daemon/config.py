@@ -81,7 +81,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     tlskey: str
     tlsverify: bool
     userland_proxy: bool
-    tmp_dir: Path  # DOCKER_TMPDIR, or tmp in the data root
 
     @property
     def bridge_name(self) -> str:
@@ -262,10 +261,8 @@ def _completed(program: Program, values: dict[str, Any], environ: Mapping[str, s
     values["tls"] = values["tls"] or values["tlsverify"]
     values["hosts"] = values["hosts"] or (f"unix://{program.socket}",)
     values["log_level"] = "debug" if values["debug"] else values["log_level"]
-    tmp = environ.get("DOCKER_TMPDIR")
     return Config(
         program=program,
-        tmp_dir=Path(tmp) if tmp else values["data_root"] / "tmp",
         **values,
     )
 

@@ -34,7 +34,7 @@ def loaded(
 
 
 def test_the_table_and_the_config_have_the_same_fields() -> None:
-    fields = set(Config.__struct_fields__) - {"program", "tmp_dir"}
+    fields = set(Config.__struct_fields__) - {"program"}
     assert {option.field for option in OPTIONS} == fields
     flags = [option.flag for option in OPTIONS] + [option.flag for option in REFUSED]
     assert len(flags) == len(set(flags))
@@ -53,7 +53,6 @@ def test_the_defaults_of_narud() -> None:
     assert config.group == "docker"
     assert config.log_driver == "json-file"
     assert config.default_shm_size == 64 << 20
-    assert config.tmp_dir == Path("/var/lib/naru/tmp")
     assert config.icc
     assert config.live_restore
 
@@ -249,13 +248,11 @@ def test_options_that_do_not_go_together() -> None:
 def test_the_environment() -> None:
     environ = {
         "DOCKER_DRIVER": "vfs",
-        "DOCKER_TMPDIR": "/t",
         "DOCKER_TLS_VERIFY": "1",
         "DOCKER_CERT_PATH": "/certs",
     }
     config = loaded(environ=environ)
     assert config.storage_driver == "vfs"
-    assert config.tmp_dir == Path("/t")
     assert config.tls
     assert config.tlsverify
     assert config.tlscert == "/certs/cert.pem"
