@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import select
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 from tests.harness.daemon import busybox_tar
 from tests.harness.netns import NetworkNamespace
-
-READY = b"API listen on"
+from tests.harness.ready import await_ready
 
 
 class Dockerd:
@@ -46,20 +42,8 @@ class Dockerd:
                 ),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        pidfd = os.pidfd_open(self.process.pid)
-        deadline = time.monotonic() + 60
-        try:
-            with self.log.open("rb") as log:
-                seen = b""
-                while time.monotonic() < deadline:
-                    seen += log.read()
-                    if READY in seen:
-                        return self
-                    if select.select([pidfd], [], [], 0.005)[0]:
-                        break
-        finally:
-            os.close(pidfd)
-        raise RuntimeError(f"dockerd did not start:\n{self.log.read_text()[-3000:]}")
+        await_ready(self.process, self.log)
+        return self
 
     def docker(self, *argv: str, input: bytes | None = None, check: bool = True) -> str:
         done = subprocess.run(

@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from tests.harness.leaks import GROUP
 from tests.harness.netns import NetworkNamespace
+from tests.harness.ready import await_ready
 
 BIN = Path(sys.executable).parent
 _numbers = itertools.count()
-READY = b"API listen on"
 START_TIMEOUT = 30.0
 
 
@@ -83,27 +81,8 @@ class Daemon:
                 env={**os.environ, **self._env},
                 start_new_session=True,
             )
-        self._await_ready(log_from)
+        await_ready(self.process, self.log, after=log_from, timeout=START_TIMEOUT)
         return self
-
-    def _await_ready(self, log_from: int) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        assert self.process is not None
-        pidfd = os.pidfd_open(self.process.pid)
-        try:
-            with self.log.open("rb") as log:
-                log.seek(log_from)
-                seen = b""
-                while time.monotonic() < deadline:
-                    seen += log.read()
-                    if READY in seen:
-                        return
-                    exited, _, _ = select.select([pidfd], [], [], 0.01)
-                    if exited:
-                        break
-        finally:
-            os.close(pidfd)
-        raise RuntimeError(f"narud did not start:\n{self.log.read_text(errors='replace')[-4000:]}")
 
     def docker(
         self,
