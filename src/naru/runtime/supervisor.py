@@ -114,6 +114,7 @@ class Supervisor:
         self._kept: dict[_Key, _Kept] = {}
         self._told: set[tuple[_Key, int]] = set()  # exits given to on_exit, not yet acknowledged
         self._unwanted: set[_Key] = set()  # nobody waits for their exits
+        self._forgetting: set[asyncio.Task[None]] = set()  # acknowledges of those
         self._reconnecting: asyncio.Task[None] | None = None
         self.on_exit: Callable[[Exit], None] = _unheard
         self.pid = 0
@@ -368,7 +369,9 @@ class Supervisor:
             kept.exited = True
             kept.close("stdin", "pidfd")
         if key in self._unwanted:
-            self._forgetting = asyncio.get_running_loop().create_task(self.acknowledge(ended))
+            forgetting = asyncio.get_running_loop().create_task(self.acknowledge(ended))
+            self._forgetting.add(forgetting)  # the loop itself keeps no strong reference
+            forgetting.add_done_callback(self._forgetting.discard)
             return
         if (key, ended.pid) in self._told:
             return
