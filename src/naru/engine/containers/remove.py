@@ -17,6 +17,7 @@ from naru.engine.containers.containers import Containers
 from naru.engine.containers.live import Ended, Live
 from naru.engine.containers.occurrences import occurrence
 from naru.engine.containers.paths import ContainerPaths
+from naru.engine.containers.persevere import persevere
 from naru.engine.containers.remains import remove_tree
 from naru.engine.containers.teardown import Teardown
 from naru.engine.tasks import Tasks
@@ -178,7 +179,12 @@ class Remove:
         with begun:
             if teardown is not None:
                 await asyncio.wait({teardown})
-            await self._layers.remove_writable(container_id)
-            await self._logs.remove(container_id)
-            await asyncio.to_thread(remove_tree, self._paths.bundle(container_id))
-            await asyncio.to_thread(remove_tree, self._paths.directory(container_id))
+            await persevere(
+                lambda: self._remove_files(container_id), f"removal of {container_id[:12]}"
+            )
+
+    async def _remove_files(self, container_id: str) -> None:
+        await self._layers.remove_writable(container_id)
+        await self._logs.remove(container_id)
+        await asyncio.to_thread(remove_tree, self._paths.bundle(container_id))
+        await asyncio.to_thread(remove_tree, self._paths.directory(container_id))

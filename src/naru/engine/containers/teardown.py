@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from naru.engine.containers.collaborators import Layers, Networks, Runtimes, Volumes
 from naru.engine.containers.facts import HostFacts
 from naru.engine.containers.paths import ContainerPaths
+from naru.engine.containers.persevere import persevere
 from naru.engine.containers.remains import remove_tree
 from naru.engine.containers.rootfs import unmount_shm
 from naru.spec.containers import ContainerRecord
@@ -44,33 +45,41 @@ class Teardown:
 
     async def release(self, record: ContainerRecord) -> None:
         """What others may want: addresses, ports, volumes. Quick; done before the end is told."""
-        await self._step(record, "detaching the network", self._networks.detach(record.id))
+        await self._step(record, "detaching the network", lambda: self._networks.detach(record.id))
         for point in record.mounts:
             if point.type == "volume":
                 await self._step(
                     record,
                     f"unmounting volume {point.name}",
-                    self._volumes.unmount(point.name, record.id),
+                    lambda name=point.name: self._volumes.unmount(name, record.id),  # type: ignore[misc]
                 )
 
     async def rest(self, record: ContainerRecord) -> None:
         """Slow, and nobody waits for it but the next start."""
         runtime = self._runtimes.get(record.host_config.runtime)
         if runtime is not None:
-            await self._step(record, "deleting it at the runtime", runtime.delete(record.id))
+            await self._step(
+                record, "deleting it at the runtime", lambda: runtime.delete(record.id)
+            )
         # A runtime that fails half way through a start leaves the group that it has made.
         group = self._facts.group(record.id, record.host_config.cgroup_parent)
-        await self._step(record, "removing the cgroup", asyncio.to_thread(group.remove))
+        await self._step(record, "removing the cgroup", lambda: asyncio.to_thread(group.remove))
         if record.host_config.ipc_mode == "shareable":
-            shm = asyncio.to_thread(unmount_shm, self._paths.shm(record.id))
-            await self._step(record, "unmounting /dev/shm", shm)
-        await self._step(record, "unmounting the root", self._layers.unmount(record.id))
-        bundle = asyncio.to_thread(remove_tree, self._paths.bundle(record.id))
-        await self._step(record, "removing the bundle", bundle)
+            shm = self._paths.shm(record.id)
+            await self._step(
+                record, "unmounting /dev/shm", lambda: asyncio.to_thread(unmount_shm, shm)
+            )
+        await self._step(record, "unmounting the root", lambda: self._layers.unmount(record.id))
+        bundle = self._paths.bundle(record.id)
+        await self._step(
+            record, "removing the bundle", lambda: asyncio.to_thread(remove_tree, bundle)
+        )
 
-    async def _step(self, record: ContainerRecord, what: str, work: Awaitable[None]) -> None:
+    async def _step(
+        self, record: ContainerRecord, what: str, work: Callable[[], Awaitable[None]]
+    ) -> None:
         """One step's failure must not keep the others from being taken; recovery tries again."""
         try:
-            await work
+            await persevere(work, f"container {record.id[:12]}: {what}")
         except Exception:
             log.exception("container %s: %s failed", record.id[:12], what)
