@@ -50,9 +50,9 @@ class Tasks:
         """Let the tasks finish within `grace` seconds, then cancel those that remain."""
         if self._running:
             await asyncio.wait(set(self._running), timeout=grace)
-        for task in list(self._running):
-            task.cancel()
-        if self._running:
+        while self._running:  # also what a cancelled task spawns
+            for task in self._running:
+                task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:

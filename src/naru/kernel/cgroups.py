@@ -147,7 +147,7 @@ class Group(msgspec.Struct, frozen=True):
         """Remove the empty group from every hierarchy; no error when it is gone or in use."""
         for root in self.hierarchies.roots():
             directory = root / self.path.lstrip("/")
-            for parent, _, _ in os.walk(directory, topdown=False):
+            for parent, _, _ in os.walk(directory, topdown=False, onerror=_must_be_gone):
                 with contextlib.suppress(OSError):
                     Path(parent).rmdir()
 
@@ -157,6 +157,12 @@ def remove_shared_parent(hierarchies: Hierarchies) -> None:
     for root in hierarchies.roots():
         with contextlib.suppress(OSError):  # not there, or another daemon's containers are
             (root / SHARED_PARENT).rmdir()
+
+
+def _must_be_gone(error: OSError) -> None:
+    """A group that cannot be looked into, for want of descriptors say, is not removed yet."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _words(path: Path) -> list[str]:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Never
+
+import pytest
 
 from naru.kernel import cgroup_stats, cgroups
 from naru.kernel.cgroups import Group, Hierarchies, Mode
@@ -128,3 +133,20 @@ def test_remove_takes_the_group_and_what_is_below(tmp_path: Path) -> None:
     group.remove()
     group.remove()
     assert [entry.name for entry in (tmp_path / "naru").iterdir()] == ["y"]
+
+
+def test_remove_does_not_take_a_shortage_for_an_absence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = Group(Hierarchies(Mode.UNIFIED, {}, tmp_path), "/naru/x")
+    (tmp_path / "naru/x").mkdir(parents=True)
+
+    def short(path: object) -> Never:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", short)
+        with pytest.raises(OSError, match="Too many"):
+            group.remove()
+    group.remove()
+    assert list((tmp_path / "naru").iterdir()) == []

@@ -92,6 +92,7 @@ def container_parts(base: Foundation) -> ContainerParts:
         pump=base.pump,
         teardown=teardown,
         paths=base.paths,
+        tasks=base.tasks,
         followers=followers,
     )
     remove = Remove(

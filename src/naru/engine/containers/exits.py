@@ -7,6 +7,7 @@ deleting and unmounting go on afterwards.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,12 +21,14 @@ from naru.engine.containers.containers import Containers
 from naru.engine.containers.facts import HostFacts
 from naru.engine.containers.live import Ended, Live
 from naru.engine.containers.occurrences import occurrence
+from naru.engine.containers.persevere import persevere
 from naru.engine.containers.remove import Remove
 from naru.engine.containers.start import Start
 from naru.engine.containers.teardown import Teardown
 from naru.engine.tasks import Tasks
 from naru.runtime.supervisor_link import LinkLost
 from naru.spec.containers import ContainerRecord, Status
+from naru.spec.errors import Conflict, NotFound
 from naru.spec.events import Event
 
 log = logging.getLogger(__name__)
@@ -167,7 +170,22 @@ class Exits:
             live.restart_delay = restart_policy.next_delay(live.restart_delay, ran_for=ran_for)
             self.restart_later(exited, live)
         elif record.host_config.auto_remove and not live.kept and not live.removing:
-            await self._remove.finish(exited, live, volumes=True)
+            await self._remove_ended(exited, live)
+
+    async def _remove_ended(self, record: ContainerRecord, live: Live) -> None:
+        """With the lock held. The exit counts as recorded, whatever comes of the removal."""
+        try:
+            await self._remove.finish(record, live, volumes=True)
+        except Exception as error:
+            log.warning("container %s is not removed yet: %s", record.id[:12], error)
+            self._tasks.spawn(
+                persevere(lambda: self._remove_later(record.id), f"removal of {record.id[:12]}"),
+                name=f"removal of {record.id[:12]}",
+            )
+
+    async def _remove_later(self, container_id: str) -> None:
+        with contextlib.suppress(NotFound, Conflict):  # somebody has removed it, or uses it again
+            await self._remove(container_id, volumes=True)
 
     def restart_later(self, record: ContainerRecord, live: Live) -> None:
         """Start a RESTARTING container after its back-off, unless something cancels that."""

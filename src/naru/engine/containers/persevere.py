@@ -1,25 +1,42 @@
-"""Clean-up that a passing shortage (descriptors, memory, a busy mount) must not end."""
+"""Clean-up that a passing shortage (descriptors, memory) or a busy mount must not end."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 log = logging.getLogger(__name__)
 
 PAUSES = (0.1, 0.5, 2.0, 5.0)
 """Seconds between attempts; what fails after the last is left to the next start's recovery."""
 
+_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+
 
 async def persevere(work: Callable[[], Awaitable[None]], what: str) -> None:
-    """Await `work()`, idempotent, until an attempt succeeds; raises what the last one raised."""
-    for pause in PAUSES:
+    """Await `work()`, idempotent, until an attempt succeeds; raises what the last one raised.
+
+    A shortage has no last attempt: nothing else works either until it has passed.
+    """
+    pauses = list(PAUSES)
+    while True:
         try:
-            await work()
+            return await work()
         except Exception as error:
+            if not pauses and not _is_shortage(error):
+                raise
+            pause = pauses.pop(0) if pauses else PAUSES[-1]
             log.warning("%s failed, again in %s s: %s", what, pause, error)
-        else:
-            return
         await asyncio.sleep(pause)
-    await work()
+
+
+def _is_shortage(error: BaseException) -> bool:
+    return any(isinstance(e, OSError) and e.errno in _SHORTAGES for e in _with_causes(error))
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__

@@ -35,6 +35,7 @@ from naru.engine.containers.pump import Pump
 from naru.engine.containers.streams import Streams
 from naru.engine.containers.teardown import Teardown
 from naru.engine.containers.transitions import Verdict
+from naru.engine.tasks import Tasks
 from naru.runtime.supervisor_link import LinkLost
 from naru.spec.containers import ContainerRecord, ContainerState, Status
 from naru.spec.errors import InternalError, NaruError, no_such_container
@@ -56,6 +57,7 @@ class Start:
         pump: Pump,
         teardown: Teardown,
         paths: ContainerPaths,
+        tasks: Tasks,
         followers: Sequence[Followers] = (),
     ) -> None:
         self._containers = containers
@@ -66,6 +68,7 @@ class Start:
         self._pump = pump
         self._teardown = teardown
         self._paths = paths
+        self._tasks = tasks
         self._followers = followers
 
     async def __call__(self, container_id: str) -> bool:
@@ -109,7 +112,7 @@ class Start:
             await asyncio.wait({live.teardown})  # the former run's; it logs its own failures
         try:
             async with AsyncExitStack() as undo:
-                undo.push_async_callback(self._teardown.everything, record)
+                undo.push_async_callback(self._undone, record, live)
                 attachment, setting = await self._surroundings(record)
                 record = msgspec.structs.replace(record, endpoints=dict(attachment.endpoints))
                 setting = self._completed(record, setting, attachment)
@@ -188,7 +191,14 @@ class Start:
             await self._runtimes[record.host_config.runtime].delete(record.id)
             await live.streams.close()
             live.streams = None
-        await self._teardown.everything(record)
+        await self._undone(record, live)
+
+    async def _undone(self, record: ContainerRecord, live: Live) -> None:
+        """As after an exit: what others may want at once, the rest behind the answer."""
+        await self._teardown.release(record)
+        live.teardown = self._tasks.spawn(
+            self._teardown.rest(record), name=f"teardown of {record.id[:12]}"
+        )
 
     async def _failed(self, record: ContainerRecord, error: Exception) -> None:
         if isinstance(error, LinkLost) and record.state.status is Status.RESTARTING:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 
 from naru.engine.containers.collaborators import Layers, Networks, Runtimes, Volumes
 from naru.engine.containers.facts import HostFacts
@@ -19,6 +20,8 @@ from naru.engine.containers.rootfs import unmount_shm
 from naru.spec.containers import ContainerRecord
 
 log = logging.getLogger(__name__)
+
+Work = Callable[[], Awaitable[None]]
 
 
 class Teardown:
@@ -38,24 +41,29 @@ class Teardown:
         self._runtimes = runtimes
         self._paths = paths
         self._facts = facts
+        self._unreleased: set[str] = set()  # containers with a `release` that failed
 
     async def everything(self, record: ContainerRecord) -> None:
         await self.release(record)
         await self.rest(record)
 
     async def release(self, record: ContainerRecord) -> None:
-        """What others may want: addresses, ports, volumes. Quick; done before the end is told."""
-        await self._step(record, "detaching the network", lambda: self._networks.detach(record.id))
-        for point in record.mounts:
-            if point.type == "volume":
-                await self._step(
-                    record,
-                    f"unmounting volume {point.name}",
-                    lambda name=point.name: self._volumes.unmount(name, record.id),  # type: ignore[misc]
-                )
+        """What others may want: addresses, ports, volumes. Quick; done before the end is told.
+
+        What fails is tried again by `rest`, for which nobody waits."""
+        for what, work in self._releases(record):
+            try:
+                await work()
+            except Exception as error:
+                log.warning("container %s: %s failed: %s", record.id[:12], what, error)
+                self._unreleased.add(record.id)
 
     async def rest(self, record: ContainerRecord) -> None:
         """Slow, and nobody waits for it but the next start."""
+        if record.id in self._unreleased:
+            for what, work in self._releases(record):
+                await self._step(record, what, work)
+            self._unreleased.discard(record.id)
         runtime = self._runtimes.get(record.host_config.runtime)
         if runtime is not None:
             await self._step(
@@ -75,9 +83,14 @@ class Teardown:
             record, "removing the bundle", lambda: asyncio.to_thread(remove_tree, bundle)
         )
 
-    async def _step(
-        self, record: ContainerRecord, what: str, work: Callable[[], Awaitable[None]]
-    ) -> None:
+    def _releases(self, record: ContainerRecord) -> Iterator[tuple[str, Work]]:
+        yield "detaching the network", partial(self._networks.detach, record.id)
+        for point in record.mounts:
+            if point.type == "volume":
+                unmount = partial(self._volumes.unmount, point.name, record.id)
+                yield f"unmounting volume {point.name}", unmount
+
+    async def _step(self, record: ContainerRecord, what: str, work: Work) -> None:
         """One step's failure must not keep the others from being taken; recovery tries again."""
         try:
             await persevere(work, f"container {record.id[:12]}: {what}")

@@ -181,7 +181,12 @@ class Sandboxes:
         if attached is not None and attached.resolver is not None:
             attached.resolver.close()
         if attached is None or attached.netns is not None:
-            await self._plane.detach(container_id)
+            try:
+                await self._plane.detach(container_id)
+            except BaseException:
+                if attached is not None:  # for the next attempt, which gives its addresses back
+                    self._attached[container_id] = attached
+                raise
         if attached is not None:
             for join in attached.sandbox.joins:
                 self._withdraw(attached, join)

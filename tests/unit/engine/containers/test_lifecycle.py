@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import errno
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 from tests.unit.engine.containers.world import World
 
+from naru.engine.containers import doomed_volumes, persevere
 from naru.runtime.supervisor_link import LinkLost
 from naru.spec.containers import RestartPolicy, Status
 from naru.spec.errors import Conflict, InternalError, InvalidParameter, NotFound
 
-DEADLINE = 10
+DEADLINE = 60
 
 
 @pytest.fixture
@@ -93,6 +95,7 @@ async def test_a_failed_start_undoes_everything(world: World, culprit: str) -> N
     assert failed.state.status is Status.CREATED
     assert failed.state.error == "it does not go"
     assert failed.state.exit_code == (127 if culprit == "runtime" else 128)
+    await world.tasks.settled()
     assert world.layers.mounted == set()
     assert world.networks.attached == set()
     assert not world.paths.bundle(record.id).exists()
@@ -108,6 +111,32 @@ async def test_a_failed_start_removes_what_removes_itself(world: World) -> None:
         await world.lifecycle.start(record.id)
     await world.tasks.settled()
     assert world.containers.get(record.id) is None
+    assert world.left_behind() == []
+
+
+async def test_a_shortage_at_the_end_of_a_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the address nor the container that should go stays for ever."""
+    monkeypatch.setattr(persevere, "PAUSES", (0,))
+    record = await world.create(auto_remove=True, volumes={"/data": {}})
+    await world.lifecycle.start(record.id)
+    world.networks.short = 3
+    notes = iter([OSError(errno.EMFILE, "too many"), OSError(errno.EMFILE, "too many")])
+    note = doomed_volumes.note
+
+    def short(directory: Path, doomed: Sequence[str]) -> None:
+        if (error := next(notes, None)) is not None:
+            raise error
+        note(directory, doomed)
+
+    monkeypatch.setattr(doomed_volumes, "note", short)
+    exited = world.lifecycle.wait(record.id)
+    world.runtime.die(record.id, 5)
+    assert (await exited).exit_code == 5
+    await world.tasks.settled()
+    assert world.containers.get(record.id) is None
+    assert world.networks.attached == set()
     assert world.left_behind() == []
 
 

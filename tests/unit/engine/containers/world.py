@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
 from collections.abc import Callable, Mapping
@@ -175,6 +176,8 @@ class FakeNetworks:
     def __init__(self) -> None:
         self.attached: set[str] = set()
         self.fails: Exception | None = None
+        self.short = 0
+        """How many detaches more fail for want of descriptors."""
 
     async def attach(self, container: ContainerRecord) -> Any:
         if self.fails is not None:
@@ -183,6 +186,9 @@ class FakeNetworks:
         return SimpleNamespace(netns=Path("/netns"), endpoints=container.endpoints)
 
     async def detach(self, container_id: str) -> None:
+        if self.short:
+            self.short -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
         self.attached.discard(container_id)
 
     def files(self, container: ContainerRecord) -> Any:
@@ -283,6 +289,7 @@ class World:
             pump=self.pump,
             teardown=teardown,
             paths=self.paths,
+            tasks=self.tasks,
         )
         remove = Remove(**shared, **stores, logs=logs, teardown=teardown, tasks=self.tasks)
 
