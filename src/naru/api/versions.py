@@ -178,6 +178,21 @@ def _bridge_nf(document: Document) -> Document:
     return {"BridgeNfIptables": False, "BridgeNfIp6tables": False}
 
 
+def _old_image_config(config: Document) -> Document:
+    """Before 1.50 an image's configuration had every member that a container's has."""
+    absent: Document = {
+        "AttachStderr": False, "AttachStdin": False, "AttachStdout": False, "Cmd": None,
+        "Domainname": "", "Entrypoint": None, "Env": None, "Hostname": "", "Image": "",
+        "Labels": None, "OnBuild": None, "OpenStdin": False, "StdinOnce": False, "Tty": False,
+        "User": "", "Volumes": None, "WorkingDir": "",
+    }  # fmt: skip
+    return {**absent, **config}
+
+
+def _builder_size(document: Document) -> Document:
+    return {"BuilderSize": sum(item.get("Size", 0) for item in document.get("BuildCache") or ())}
+
+
 def _containers_unknown(document: Document) -> Document:
     return {"Containers": -1}
 
@@ -185,6 +200,7 @@ def _containers_unknown(document: Document) -> Document:
 # Newest first: a row undoes what its version brought.
 SHAPES: tuple[Shape, ...] = (
     Shape("image.list", (1, 51), with_members(_containers_unknown)),
+    Shape("image.inspect", (1, 50), within("Config", with_members(_old_image_config))),
     Shape("info", (1, 50), without("DiscoveredDevices")),
     Shape("info", (1, 50), with_members(_bridge_nf)),
     Shape("info", (1, 49), without("FirewallBackend")),
@@ -203,5 +219,6 @@ SHAPES: tuple[Shape, ...] = (
     Shape("image.list", (1, 44), with_members(_virtual_size)),
     Shape("df", (1, 44), each("Images", with_members(_virtual_size))),
     Shape("image.list", (1, 43), with_members(_none_tags)),
+    Shape("df", (1, 42), with_members(_builder_size)),
     Shape("info", (1, 25), with_members(_option_names)),
 )

@@ -125,6 +125,6 @@ def unreachable_text(method: str, url: str, error: BaseException) -> str:
         reason = "http: server gave HTTP response to HTTPS client"
     elif isinstance(error, TimeoutError):
         reason = "net/http: request canceled (Client.Timeout exceeded while awaiting headers)"
-    if reason.startswith(("dial", "http:", "tls:")):
+    if reason.startswith(("dial", "http:", "tls:")) and f"//{host}/v2/" in url:
         method, url = "GET", f"{scheme}//{host}/v2/"  # what Docker would have asked first
     return f'{method.title()} "{url}": {reason}'

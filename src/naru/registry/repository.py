@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 T = TypeVar("T")
+Telling = Callable[[Reference, Refused], NaruError]
 
 _log = logging.getLogger(__name__)
 
@@ -72,8 +73,8 @@ class Repository:
 
     # -- reading --------------------------------------------------------------------------------
 
-    async def manifest(self, target: str) -> Fetched:
-        """A manifest or index by tag or digest; a digest is verified."""
+    async def manifest(self, target: str, *, told: Telling = pull_error) -> Fetched:
+        """A manifest or index by tag or digest; a digest is verified. `told`: how errors read."""
         by_digest = target.startswith("sha256:")
         asked = self.reference.with_digest(target) if by_digest else self.reference
         headers = {"Accept": ", ".join(ACCEPT)}
@@ -92,7 +93,7 @@ class Repository:
         try:
             return await self._everywhere(get)
         except Refused as error:
-            raise pull_error(asked, error) from error
+            raise told(asked, error) from error
         except NoCredentials as error:
             # No 401: that would make clients ask for a password, also where nobody sits.
             where = self._endpoints[-1].url

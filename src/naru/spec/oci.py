@@ -64,6 +64,14 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     platform: Platform | None = None
     artifact_type: str = ""
 
+    @property
+    def attests(self) -> str:
+        """The digest of the manifest that this one attests to (BuildKit's attestation storage);
+        "" for an image's own."""
+        if self.annotations.get("vnd.docker.reference.type") != "attestation-manifest":
+            return ""
+        return self.annotations.get("vnd.docker.reference.digest", "unknown")
+
 
 class Manifest(msgspec.Struct, frozen=True, rename="camel"):
     """One image: its config and its layers, lowest first."""
@@ -180,8 +188,12 @@ def platform_matches(wanted: Platform, offered: Platform) -> bool:
 
 
 def select_platform(manifests: Sequence[Descriptor], wanted: Platform) -> Descriptor | None:
-    """The best entry of an index: the exact variant first, then the index's own order."""
-    found = [m for m in manifests if m.platform and platform_matches(wanted, m.platform)]
+    """The best entry of an index: the exact variant first, then the index's own order.
+
+    What attests to an image is none, whatever platform it gives.
+    """
+    offered = [m for m in manifests if not m.attests]
+    found = [m for m in offered if m.platform and platform_matches(wanted, m.platform)]
     if not found:
         return None
     exact = [m for m in found if m.platform and m.platform.variant == wanted.variant]

@@ -96,6 +96,20 @@ def test_images_of_old_versions() -> None:
     assert "Descriptor" not in old
 
 
+def test_an_image_config_has_every_member_before_1_50() -> None:
+    document = {"Config": {"Cmd": ["x"]}}
+    assert shape((1, 50), "image.inspect", document)["Config"] == {"Cmd": ["x"]}
+    old = shape((1, 49), "image.inspect", document)["Config"]
+    assert (old["Cmd"], old["Entrypoint"], old["Tty"], old["User"]) == (["x"], None, False, "")
+    assert shape((1, 44), "image.inspect", {"Config": None})["Config"] is None
+
+
+def test_df_sums_up_the_build_cache_before_1_42() -> None:
+    document = {"BuildCache": [{"Size": 3}, {"Size": 4}]}
+    assert shape((1, 41), "df", document)["BuilderSize"] == 7
+    assert "BuilderSize" not in shape((1, 42), "df", document)
+
+
 def test_a_list_that_no_row_concerns_is_itself() -> None:
     documents: list[Document] = [{"Id": "x"}]
     assert shape_all((1, 24), "volume.list", documents) is documents

@@ -39,12 +39,12 @@ class RegistryRoutes:
         query = request.query
         given = query.filters()
         image_filters.check(given, _SEARCH_FILTERS)
-        limit = query.integer("limit") or 25
-        credentials = decode_header(request.headers.get("x-registry-auth", ""))
-        found = await self._inquiries.search(query.text("term"), limit, credentials)
         official = image_filters.flag(given, "is-official")
         automated = image_filters.flag(given, "is-automated")
         stars = max((_stars(text) for text in given.get("stars", ())), default=0)
+        limit = query.integer("limit") or 25
+        credentials = decode_header(request.headers.get("x-registry-auth", ""))
+        found = await self._inquiries.search(query.text("term"), limit, credentials)
         shown: list[dict[str, Any]] = [
             msgspec.to_builtins(result)
             for result in found

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 import msgspec
 
-from naru.engine.images import configs
+from naru.engine.images import configs, events
 from naru.engine.images.changes import apply_changes
 from naru.engine.images.layer_intake import Arrived, KeptLayer, LayerIntake
 from naru.engine.images.library import Library
@@ -172,12 +172,13 @@ class Committer:
             container_image=container.config,
             version=self._version,
         )
+        image_id = oci.digest_of(document)
         names = [name.tagged()] if name else []
         attributes = {
             **container.config.labels,
             "comment": comment,
             "image": container.config.image,
-            "imageID": oci.digest_of(document),
+            "imageID": image_id,
             "imageRef": names[0].familiar if names else "",
             "name": container.name,
         }
@@ -186,8 +187,11 @@ class Committer:
             names=names,
             blobs=[layer.record(library.blobs)] if isinstance(layer, KeptLayer) else [],
             parent=container.image_id,
-            said=[Event(type="container", action="commit", actor_id=container.id,
-                        attributes=attributes)],
+            said=[
+                *(events.of_id("tag", image_id, wanted.labels, each.familiar) for each in names),
+                Event(type="container", action="commit", actor_id=container.id,
+                      attributes=attributes),
+            ],
         )  # fmt: skip
 
     def _base(self, container: ContainerRecord) -> tuple[list[str], list[dict[str, Any]], Platform]:

@@ -19,8 +19,7 @@ def of_reference(action: str, reference: Reference, labels: dict[str, str] | Non
     return Event(type="image", action=action, actor_id=reference.familiar, attributes=attributes)
 
 
-def of_id(action: str, image_id: str, labels: dict[str, str]) -> Event:
+def of_id(action: str, image_id: str, labels: dict[str, str], name: str = "") -> Event:
     """Like `of_image`, for an image whose record is being written with the event."""
-    return Event(
-        type="image", action=action, actor_id=image_id, attributes={**labels, "name": image_id}
-    )
+    attributes = {**labels, "name": name or image_id}
+    return Event(type="image", action=action, actor_id=image_id, attributes=attributes)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 import time
 from collections.abc import Mapping, Sequence
 
+from naru.engine.images import globs
 from naru.spec.errors import InvalidParameter
 from naru.spec.images import ImageRecord
 from naru.spec.reference import Reference
@@ -14,7 +14,7 @@ from naru.spec.reference import Reference
 LIST = frozenset({"dangling", "label", "before", "since", "reference", "until"})
 PRUNE = frozenset({"dangling", "label", "label!", "until"})
 
-_TRUE, _FALSE = ("true", "1", "t"), ("false", "0", "f")
+_TRUE, _FALSE = frozenset({"true", "1"}), frozenset({"false", "0"})
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -30,10 +30,10 @@ def flag(filters: Mapping[str, Sequence[str]], name: str) -> bool | None:
     values = filters.get(name)
     if not values:
         return None
-    value = values[0].lower()
-    if value not in (*_TRUE, *_FALSE) or len(values) > 1:
+    yes, no = not _TRUE.isdisjoint(values), not _FALSE.isdisjoint(values)
+    if yes == no:
         raise InvalidParameter(f"invalid filter '{name}=[{' '.join(values)}]'")
-    return value in _TRUE
+    return yes
 
 
 def labels_match(labels: Mapping[str, str], wanted: Sequence[str]) -> bool:
@@ -54,19 +54,8 @@ def prune_labels_match(image: ImageRecord, filters: Mapping[str, Sequence[str]])
 
 def reference_matches(name: Reference, patterns: Sequence[str]) -> bool:
     """Docker's `reference` filter: a glob over the short name, with or without its tag."""
-    for pattern in patterns:
-        for text in (name.familiar, name.familiar_name):
-            if _glob(text, pattern):
-                return True
-    return False
-
-
-def _glob(text: str, pattern: str) -> bool:
-    """Go's path.Match: `*` does not cross a slash."""
-    if text.count("/") != pattern.count("/"):
-        return False
-    pieces = zip(text.split("/"), pattern.split("/"), strict=True)
-    return all(fnmatch.fnmatchcase(piece, part) for piece, part in pieces)
+    texts = (name.familiar, name.familiar_name)
+    return any(globs.matches(text, pattern) for pattern in patterns for text in texts)
 
 
 def until(filters: Mapping[str, Sequence[str]]) -> int | None:
@@ -88,4 +77,4 @@ def until(filters: Mapping[str, Sequence[str]]) -> int | None:
     for form in (text, f"{text}Z", f"{text}:00Z", f"{text}:00:00Z", f"{text}T00:00:00Z"):
         if moment := parse_time(form):
             return moment
-    raise InvalidParameter(f"invalid value for until: {text!r}")
+    raise InvalidParameter(f'failed to parse value as time or duration: "{text}"')

@@ -61,10 +61,15 @@ class Importer:
                 async with library.used_or_swept() as held:
                     await intake.unpack(held, None, layer.diff_id, layer)
                     image_id = oci.digest_of(document)
-                    said = [events.of_id("import", image_id, config.labels)]
+                    names = [name.tagged()] if name else []
+                    said = [
+                        events.of_id("tag", image_id, config.labels, each.familiar)
+                        for each in names
+                    ]
+                    said.append(events.of_id("import", image_id, config.labels))
                     return await library.add(
                         document,
-                        names=[name.tagged()] if name else [],
+                        names=names,
                         blobs=[layer.record(library.blobs)] if isinstance(layer, KeptLayer) else [],
                         said=said,
                     )

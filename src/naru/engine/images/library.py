@@ -83,19 +83,20 @@ class Library:
         return config
 
     def names(self) -> dict[str, list[Reference]]:
-        """Every name (with tag or with digest) by image id."""
+        """Every name (with tag or with digest) by image id, in the order of the alphabet."""
         names: dict[str, list[Reference]] = {}
-        for tag in self.records.tags.values():
+        for tag in sorted(self.records.tags.values(), key=lambda tag: tag.name):
             names.setdefault(tag.image_id, []).append(references.parse(tag.name))
         return names
 
     def names_of(self, image_id: str, *, shared: bool = False) -> list[Reference]:
         """`shared`: also names that lead first to the image of another platform."""
-        return [
-            references.parse(tag.name)
+        own = sorted(
+            tag.name
             for tag in self.records.tags.values()
             if tag.image_id == image_id or (shared and image_id in tag.others)
-        ]
+        )
+        return [references.parse(name) for name in own]
 
     def layer_blob(self, diff_id: str) -> BlobRecord | None:
         """A kept blob whose content inflates to this tar."""

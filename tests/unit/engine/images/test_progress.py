@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from naru.engine.images import filters, progress
+from naru.engine.images import progress
 from naru.engine.images.progress import Progress
-from naru.spec.errors import InvalidParameter, NotFound
-from naru.spec.reference import parse
+from naru.spec.errors import NotFound
 
 
 async def test_every_watcher_gets_every_state_and_the_last_figures() -> None:
@@ -40,25 +39,3 @@ async def test_the_error_of_the_work_reaches_its_watchers() -> None:
 def test_bars() -> None:
     bar = progress.figures("Downloading", "x", 1500, 3000)["progress"]
     assert bar == "[" + "=" * 25 + ">" + " " * 25 + "]    1.5kB/3kB"
-
-
-@pytest.mark.parametrize(
-    ("pattern", "matches"),
-    [("app", True), ("app:1", True), ("app:*", True), ("*", True), ("ap?", True), ("other", False),
-     ("*/app", False)],
-)  # fmt: skip
-def test_reference_filter(pattern: str, matches: bool) -> None:
-    assert filters.reference_matches(parse("app:1"), [pattern]) is matches
-
-
-def test_filter_values() -> None:
-    assert filters.flag({"dangling": ["true"]}, "dangling") is True
-    assert filters.flag({}, "dangling") is None
-    with pytest.raises(InvalidParameter, match="invalid filter 'dangling="):
-        filters.flag({"dangling": ["maybe"]}, "dangling")
-    with pytest.raises(InvalidParameter, match="invalid filter 'color'"):
-        filters.check({"color": []}, filters.LIST)
-    assert filters.until({"until": ["1700000000"]}) == 1_700_000_000 * 10**9
-    assert filters.until({"until": ["2024-01-02"]}) == 1_704_153_600 * 10**9
-    with pytest.raises(InvalidParameter, match="until"):
-        filters.until({"until": ["soon"]})
