@@ -29,13 +29,14 @@ class Gate:
             self._leave()
 
     @contextmanager
-    def passing_in_thread(self) -> Iterator[None]:
+    def passing_in_thread(self, *, on_behalf: bool) -> Iterator[None]:
         """The same for worker threads. Blocks.
 
-        While others are still inside it lets in: it may be their work that this thread does.
+        `on_behalf`: of one who is, or may be, inside. Then it lets in while others are still
+        inside: it may be for this thread's work that they are waiting.
         """
         with self._changed:
-            while self._held:
+            while self._held or (self._closed and not on_behalf):
                 self._changed.wait()
             self._inside += 1
         try:

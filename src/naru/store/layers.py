@@ -7,8 +7,9 @@ The storage driver describes what to mount; this and `shared_layers` are where i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -155,6 +156,16 @@ class LayerStore(SharedLayers):
         """`GraphDriver.Data` of an image."""
         storage_id = self.storage_id(chain)
         return self.driver.data(storage_id, self.target(storage_id))
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[StorageDriver]:
+        """The driver, which stays the one in use until the end of the block."""
+        yield self.driver
+
+    @contextlib.contextmanager
+    def reading_in_thread(self, *, on_behalf: bool = False) -> Iterator[StorageDriver]:
+        """The same for worker threads; `on_behalf` of a call to the layers that is under way."""
+        yield self.driver
 
     # -- start and end --------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -55,6 +55,11 @@ class SwitchableLayers(LayerStore):
     async def reading(self) -> AsyncIterator[StorageDriver]:
         """The driver, which stays the one in use until the end of the block."""
         async with self._gate.passing():
+            yield self.driver
+
+    @contextmanager
+    def reading_in_thread(self, *, on_behalf: bool = False) -> Iterator[StorageDriver]:
+        with self._gate.passing_in_thread(on_behalf=on_behalf):
             yield self.driver
 
     @contextmanager
@@ -103,7 +108,7 @@ class SwitchableLayers(LayerStore):
             return await super().register(parent_chain, diff_id, tar)
 
     def stage(self, tar: BinaryIO, stop: threading.Event | None = None) -> StagedLayer:
-        with self._gate.passing_in_thread():
+        with self._gate.passing_in_thread(on_behalf=True):
             return super().stage(tar, stop)
 
     async def adopt(self, parent_chain: str | None, staged: StagedLayer) -> LayerRecord:
@@ -152,3 +157,19 @@ class SwitchableLayers(LayerStore):
     async def usage(self, container_id: str) -> Usage:
         async with self._gate.passing():
             return await super().usage(container_id)
+
+    async def orphans(self, busy: Callable[[], Collection[str]] = frozenset) -> list[str]:
+        async with self._gate.passing():
+            return await super().orphans(busy)
+
+    async def remove_orphans(self, orphans: Collection[str]) -> list[str]:
+        async with self._gate.passing():
+            return await super().remove_orphans(orphans)
+
+    async def missing(self) -> list[str]:
+        async with self._gate.passing():
+            return await super().missing()
+
+    async def stale_mounts(self, needed: Callable[[], Collection[str]]) -> list[str]:
+        async with self._gate.passing():
+            return await super().stale_mounts(needed)

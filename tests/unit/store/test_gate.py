@@ -11,7 +11,7 @@ from naru.store.gate import Gate
 async def test_many_pass_at_once() -> None:
     gate = Gate()
     async with gate.passing(), gate.passing():
-        with gate.passing_in_thread():
+        with gate.passing_in_thread(on_behalf=True):
             pass
 
 
@@ -62,7 +62,7 @@ async def test_a_thread_of_one_who_is_inside_is_let_in() -> None:
     gate = Gate()
 
     def work() -> None:
-        with gate.passing_in_thread():
+        with gate.passing_in_thread(on_behalf=True):
             pass
 
     async def inside() -> None:
@@ -84,12 +84,35 @@ async def test_a_thread_waits_until_it_is_open() -> None:
     passed = threading.Event()
 
     def work() -> None:
-        with gate.passing_in_thread():
+        with gate.passing_in_thread(on_behalf=True):
             passed.set()
 
     async with gate.closed(seconds=1):
         thread = threading.Thread(target=work)
         thread.start()
         assert not passed.is_set()
+    await asyncio.to_thread(thread.join)
+    assert passed.is_set()
+
+
+async def test_a_thread_on_nobodys_behalf_waits_for_who_wants_to_close() -> None:
+    """Two of them in turns would keep the door open for ever."""
+    gate = Gate()
+    passed = threading.Event()
+
+    def work() -> None:
+        with gate.passing_in_thread(on_behalf=False):
+            passed.set()
+
+    async def close() -> None:
+        async with gate.closed(seconds=10):
+            assert not passed.is_set()
+
+    async with gate.passing():
+        closing = asyncio.ensure_future(close())
+        await asyncio.sleep(0)
+        thread = threading.Thread(target=work)
+        thread.start()
+    await closing
     await asyncio.to_thread(thread.join)
     assert passed.is_set()

@@ -8,11 +8,10 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Collection
 
 from naru.engine.check.finding import Finding
-from naru.engine.images.layer_tars import LayerTars
+from naru.engine.images.layer_tars import LayerTars, NoTar
 from naru.engine.images.library import Library
 from naru.spec.errors import NaruError
 from naru.spec.layers import LayerRecord
-from naru.store.driver import KeepsTars
 from naru.store.records import delete
 
 AGAIN = "remove its images and the containers on them, then pull or load again"
@@ -71,13 +70,12 @@ class LayerInspection:
                 yield Finding("damaged-layer", record.chain_id, text, remedy=AGAIN)
 
     def _fault(self, record: LayerRecord) -> str:
-        driver = self._library.layers.driver
+        hashed = hashlib.sha256()
         try:
-            if not LayerTars(self._library).keeps(record) or not isinstance(driver, KeepsTars):
-                return ""
-            hashed = hashlib.sha256()
-            for piece in driver.tar_pieces(record.storage_id):
+            for piece in LayerTars(self._library).of_layer(record):
                 hashed.update(piece)
+        except NoTar:
+            return ""
         except FileNotFoundError as error:
             return f"a file of it is missing: {error}"
         except (NaruError, OSError, ValueError) as error:
@@ -94,7 +92,10 @@ class LayerInspection:
 
     async def _forget(self, record: LayerRecord) -> None:
         """The record goes, so that the next pull makes the layer anew."""
-        records, driver = self._library.records, self._library.layers.driver
-        await records.commit(delete(records.layers, record.chain_id))
-        # What a driver keeps elsewhere of a layer whose directory is gone.
-        await asyncio.to_thread(driver.remove, record.storage_id)
+        records = self._library.records
+        async with self._library.layers.reading() as driver:
+            if records.layers.get(record.chain_id) != record:
+                return  # carried to another driver meanwhile
+            await records.commit(delete(records.layers, record.chain_id))
+            # What a driver keeps elsewhere of a layer whose directory is gone.
+            await asyncio.to_thread(driver.remove, record.storage_id)

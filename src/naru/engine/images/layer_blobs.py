@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from naru.engine.images.layer_tars import LayerTars
+from naru.engine.images.layer_tars import LayerTars, NoTar
 from naru.engine.images.library import Library
 from naru.spec.errors import InternalError
 from naru.spec.images import BlobRecord, ImageRecord
@@ -105,9 +105,9 @@ class LayerBlobs:
         recipe = await asyncio.to_thread(self._recipe, record)
         if recipe is None:
             return
-        async with library.changing:
+        async with library.changing, library.layers.reading():
             known = library.records.blobs.get(record.id)
-            if known is None:
+            if known is None or self._tars.kept_by_driver(record.diff_id) is None:
                 return
             if library.blobs.is_leased(record.id):
                 return
@@ -119,6 +119,9 @@ class LayerBlobs:
         def tar() -> Iterable[bytes]:
             return self._tars.from_driver(record.diff_id)
 
-        if record.recipe and recipes.rebuilt_digest(record.recipe, tar()) == record.id:
-            return record.recipe
-        return recipes.find(self._library.blobs.path(record.id), record.id, tar)
+        try:
+            if record.recipe and recipes.rebuilt_digest(record.recipe, tar()) == record.id:
+                return record.recipe
+            return recipes.find(self._library.blobs.path(record.id), record.id, tar)
+        except NoTar:  # the storage driver that could write it is no longer in use
+            return None

@@ -81,12 +81,13 @@ class LayerIntake:
                 hashed.update(piece)
             check_digest(named, "sha256:" + hashed.hexdigest())
             return KnownLayer(named)
-        driver = self._library.layers.driver
-        if not (isinstance(driver, Stages) and isinstance(driver, KeepsTars)):
-            return keep(self._library.blobs, _pieces(tar), self._lease)
-        staged = self._library.layers.stage(tar)
-        self._staged.append(staged)
-        return staged
+        layers = self._library.layers
+        with layers.reading_in_thread(on_behalf=True) as driver:
+            if isinstance(driver, Stages) and isinstance(driver, KeepsTars):
+                staged = layers.stage(tar)
+                self._staged.append(staged)
+                return staged
+        return keep(self._library.blobs, _pieces(tar), self._lease)
 
     async def unpack(
         self,
@@ -101,7 +102,7 @@ class LayerIntake:
             self._staged.remove(arrived)
             record = await layers.adopt(parent, arrived)
         elif not isinstance(arrived, KeptLayer):  # here, but maybe over another parent
-            pieces = LayerTars(self._library).pieces(diff_id)
+            pieces = LayerTars(self._library, inside=True).pieces(diff_id)
             record = await layers.register(parent, diff_id, cast(BinaryIO, PieceReader(pieces)))
         else:
             source = await asyncio.to_thread(self._library.blobs.open, arrived.blob)

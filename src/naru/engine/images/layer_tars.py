@@ -1,24 +1,37 @@
 """A layer's tar, wherever it can be had from: the driver that keeps it, or a blob that inflates to
 it.
+
+Its bytes are the same everywhere, so a storage driver that goes out of use in the middle is no end:
+another source goes on from there. Who reads slowly holds nobody up: the driver is held for each
+piece alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 
 from naru.engine.images.library import Library
 from naru.spec.errors import InternalError
+from naru.spec.images import BlobRecord
 from naru.spec.layers import LayerRecord
 from naru.store.compression import Inflated
-from naru.store.driver import KeepsTars
+from naru.store.driver import KeepsTars, StorageDriver
 
 _PIECE = 1 << 20
 
 
+class NoTar(InternalError):
+    """The storage driver in use cannot write the tar of a layer."""
+
+
 class LayerTars:
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, *, inside: bool = False) -> None:
+        """`inside`: for work in which the storage driver cannot go out of use anyway."""
         self._library = library
+        self._inside = inside
 
     def kept_by_driver(self, diff_id: str) -> LayerRecord | None:
         """A layer of which the storage driver can write the tar."""
@@ -26,20 +39,13 @@ class LayerTars:
         return next((r for r in records if r.diff_id == diff_id and self.keeps(r)), None)
 
     def keeps(self, layer: LayerRecord) -> bool:
-        driver = self._library.layers.driver
-        return (
-            isinstance(driver, KeepsTars)
-            and layer.driver == driver.name
-            and bool(layer.diff_id)
-            and driver.tar_size(layer.storage_id) is not None
-        )
+        return _tar_size(self._library.layers.driver, layer) is not None
 
     def size(self, diff_id: str) -> int:
         """Bytes of the tar. Blocks where it has to be inflated to be measured."""
-        driver = self._library.layers.driver
-        if (record := self.kept_by_driver(diff_id)) is not None and isinstance(driver, KeepsTars):
-            size = driver.tar_size(record.storage_id)
-            if size is not None:
+        with self._driver() as driver:
+            record = self.kept_by_driver(diff_id)
+            if record is not None and (size := _tar_size(driver, record)) is not None:
                 return size
         blob = self._library.layer_blob(diff_id)
         if blob is not None and blob.plain_size:
@@ -61,19 +67,71 @@ class LayerTars:
         yield last
 
     def _unverified(self, diff_id: str) -> Iterator[bytes]:
+        done = 0
         blob = self._library.layer_blob(diff_id)
-        if blob is not None:  # quicker to inflate than a thousand files are to read
-            with self._library.blobs.open(blob.id) as source:
-                plain = Inflated(source)
-                while piece := plain.read(_PIECE):
+        if blob is None:  # else it is quicker to inflate that than to read a thousand files
+            try:
+                for piece in self.from_driver(diff_id):
+                    done += len(piece)
                     yield piece
-            return
-        yield from self.from_driver(diff_id)
+                return
+            except NoTar:
+                # What a migration takes the tar from leaves a blob in its place.
+                blob = self._library.layer_blob(diff_id)
+                if blob is None:
+                    raise
+        yield from _from(done, self._inflated(blob))
+
+    def _inflated(self, blob: BlobRecord) -> Iterator[bytes]:
+        with self._library.blobs.open(blob.id) as source:
+            plain = Inflated(source)
+            while piece := plain.read(_PIECE):
+                yield piece
 
     def from_driver(self, diff_id: str) -> Iterator[bytes]:
-        """The tar as the storage driver gives it, not verified. Blocks."""
-        driver = self._library.layers.driver
-        record = self.kept_by_driver(diff_id)
-        if record is None or not isinstance(driver, KeepsTars):
-            raise InternalError(f"the tar of layer {diff_id} was not kept")
-        yield from driver.tar_pieces(record.storage_id)
+        """The tar as the storage driver gives it, not verified; `NoTar` if not. Blocks."""
+        return self._driven(lambda: self.kept_by_driver(diff_id))
+
+    def of_layer(self, layer: LayerRecord) -> Iterator[bytes]:
+        """The same of this one of all layers with that tar."""
+        return self._driven(lambda: self._library.records.layers.get(layer.chain_id))
+
+    def _driven(self, find: Callable[[], LayerRecord | None]) -> Iterator[bytes]:
+        done = 0
+        used: StorageDriver | None = None
+        pieces: Iterator[bytes] = iter(())
+        while True:
+            with self._driver() as driver:
+                if driver is not used:
+                    used, pieces = driver, _from(done, _pieces(driver, find()))
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            done += len(piece)
+            yield piece
+
+    def _driver(self) -> AbstractContextManager[StorageDriver]:
+        layers = self._library.layers
+        return contextlib.nullcontext(layers.driver) if self._inside else layers.reading_in_thread()
+
+
+def _tar_size(driver: StorageDriver, layer: LayerRecord) -> int | None:
+    if layer.diff_id and layer.driver == driver.name and isinstance(driver, KeepsTars):
+        return driver.tar_size(layer.storage_id)
+    return None
+
+
+def _pieces(driver: StorageDriver, layer: LayerRecord | None) -> Iterator[bytes]:
+    if layer is None or not isinstance(driver, KeepsTars) or _tar_size(driver, layer) is None:
+        raise NoTar(f"the tar of layer {layer.diff_id if layer else ''} was not kept")
+    return driver.tar_pieces(layer.storage_id)
+
+
+def _from(offset: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Without the first `offset` bytes."""
+    for piece in pieces:
+        if offset < len(piece):
+            yield piece[offset:] if offset else piece
+            offset = 0
+        else:
+            offset -= len(piece)

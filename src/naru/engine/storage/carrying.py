@@ -89,6 +89,14 @@ class Carrying:
             if container.id in here:  # else its removal has gone further than its record
                 await self._writable(container)
 
+    async def tars(self) -> None:
+        """Blobs of what only the driver that is about to go can give back: for saves and pushes.
+
+        With the layers held still: until then a blob may be dropped because of that driver.
+        """
+        for layer in list(self._records.layers.values()):
+            await self._blocking(lambda layer=layer: self._keep_unless_kept(layer))  # type: ignore[misc]
+
     async def prune(self) -> None:
         """Remove what was carried, and is needed no longer: with the layers held still."""
         records = self._records
@@ -121,7 +129,7 @@ class Carrying:
         await self._carried(layer.chain_id, new, size)
 
     def _image_layer(self, layer: LayerRecord, new: str, parent: str | None) -> int:
-        tars = LayerTars(self._library)
+        tars = LayerTars(self._library, inside=True)
         kept = self._library.layer_blob(layer.diff_id)
         with self._library.blobs.lease([kept.id] if kept else []) as lease:
             tar: BinaryIO | None = None
@@ -131,6 +139,18 @@ class Carrying:
             if kept is not None or tars.kept_by_driver(layer.diff_id) is not None:
                 tar = cast(BinaryIO, PieceReader(tars.pieces(layer.diff_id)))
             return self._carrier.image_layer(layer.storage_id, new, parent, layer.diff_id, tar)
+
+    def _keep_unless_kept(self, layer: LayerRecord) -> None:
+        tars = LayerTars(self._library, inside=True)
+        if not tars.keeps(layer) or self._library.layer_blob(layer.diff_id) is not None:
+            return
+        carried = self._records.carried.get(layer.chain_id)
+        assert carried is not None
+        target = self.target
+        if isinstance(target, KeepsTars) and target.tar_size(carried.storage_id) is not None:
+            return
+        with self._library.blobs.lease() as lease:
+            self._keep(tars.pieces(layer.diff_id), lease)
 
     def _keep(self, tar: Iterable[bytes], lease: Lease) -> None:
         kept = keep(self._library.blobs, tar, lease).record(self._library.blobs)

@@ -192,6 +192,7 @@ class Migration:
             await carrying.shared()
             containers = self._containers.all()
             await carrying.writable(containers)
+            await carrying.tars()
             await carrying.prune()
             await asyncio.to_thread(sync_filesystem, self._layers.data_root)
             await self._switch(carrying.target, containers)
