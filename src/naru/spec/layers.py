@@ -18,6 +18,7 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
     storage_id: str  # the driver's name for it, 64 hex digits
     size: int  # bytes of the regular files in it
     created: int  # ns since the epoch
+    tar_size: int = 0  # bytes of the tar; 0 is not known
 
 
 def chain_id(parent: str | None, diff_id: str) -> str:

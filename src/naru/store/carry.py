@@ -19,7 +19,7 @@ from naru.spec.errors import InternalError, InvalidParameter
 from naru.store.driver import ChangeKind, StorageDriver
 from naru.store.shared_layers import mount_all, unmount_all
 from naru.store.treesync import TreeSync, differences, touched_paths
-from naru.store.unpack import unpack
+from naru.store.unpack import Unpacker
 
 _SHOWN = 5
 
@@ -82,7 +82,10 @@ class Carrier:
 
     def _unpacked(self, new: str, parent: str | None, diff_id: str, tar: BinaryIO) -> int:
         counted = _Counted(tar, self._copied)
-        return unpack(self.target, new, parent, diff_id, cast(BinaryIO, counted), self.stop)
+        unpacked = Unpacker(self._scratch).unpack(
+            self.target, new, parent, counted, self.stop, diff_id=diff_id
+        )
+        return unpacked.size
 
     def _applied(self, old: str, new: str, parent: str | None, tar: BinaryIO) -> int:
         self.target.create(new, parent, writable=False)

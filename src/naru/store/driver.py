@@ -97,6 +97,16 @@ class Stages(Protocol):
 
 
 @runtime_checkable
+class Apart(Protocol):
+    """A driver all of whose state is on the disk: it can be pickled, and used in another process.
+
+    Each process calls it for another layer, or does no more than read.
+    """
+
+    apart: ClassVar[bool]
+
+
+@runtime_checkable
 class MountsSlowly(Protocol):
     """A driver whose `mounts()` waits for devices, which is not for the event loop."""
 

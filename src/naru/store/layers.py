@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from naru.kernel import mounts
 from naru.kernel.mounts import Mount
+from naru.kernel.workers import Workers
 from naru.spec.errors import InternalError, NoSpace, NotFound
 from naru.spec.layers import LayerRecord
 from naru.store.driver import Change, KeepsMounts, MountsSlowly, StorageDriver, Usage, Widens
@@ -36,9 +37,10 @@ class LayerStore(SharedLayers):
         driver: StorageDriver,
         run_root: Path,
         room: Room | None = None,
+        workers: Workers | None = None,
     ) -> None:
         """`root` is the data root: layers are below `root/<driver>`; `run_root` is for views."""
-        super().__init__(root=root, records=records, driver=driver, room=room)
+        super().__init__(root=root, records=records, driver=driver, room=room, workers=workers)
         self._views = run_root / "views"
         self._locks: dict[str, _Lock] = {}
         self._mounted: set[str] = set()  # containers whose tree this daemon has mounted
@@ -171,6 +173,8 @@ class LayerStore(SharedLayers):
 
     async def recover(self) -> list[str]:
         """Remove what is on disk without a record, and mounts nobody needs -> what was removed."""
+        if self.workers is not None:
+            await self._run(self._bulk, self.workers.await_former)
         await self._run(self._bulk, self._end_views)
         return await self.remove_orphans(await self.orphans())
 
@@ -223,6 +227,8 @@ class LayerStore(SharedLayers):
             await self._run(self._quick, self.driver.close)
         await asyncio.to_thread(self._bulk.shutdown)
         await asyncio.to_thread(self._quick.shutdown)
+        if self.workers is not None:
+            await asyncio.to_thread(self.workers.close)
 
     # -- inside ---------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
 import threading
@@ -19,14 +20,16 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 from naru.kernel import mounts
 from naru.kernel.filesystems import sync_filesystem
 from naru.kernel.mounts import Mount
+from naru.kernel.workers import Workers
 from naru.spec.errors import InternalError, NaruError, NotFound
 from naru.spec.layers import LayerRecord, chain_id
+from naru.store.compression import Readable
 from naru.store.driver import Stages, StorageDriver
 from naru.store.initlayer import make_mount_points
 from naru.store.records import Records, delete, put
 from naru.store.room import Room
 from naru.store.rounds import Rounds
-from naru.store.unpack import check_digest, stage, unpack
+from naru.store.unpack import Unpacked, Unpacker, check_digest
 
 T = TypeVar("T")
 
@@ -37,6 +40,7 @@ class StagedLayer(NamedTuple):
     storage_id: str
     diff_id: str
     size: int  # bytes of its files
+    tar_size: int
 
 
 _INIT = "init:"
@@ -45,13 +49,21 @@ _INIT = "init:"
 
 class SharedLayers:
     def __init__(
-        self, *, root: Path, records: Records, driver: StorageDriver, room: Room | None = None
+        self,
+        *,
+        root: Path,
+        records: Records,
+        driver: StorageDriver,
+        room: Room | None = None,
+        workers: Workers | None = None,
     ) -> None:
         """`root` is the data root: layers are below `root/<driver>`."""
         self.driver = driver
         self._root = root / driver.name
         self._records = records
         self._room = room
+        self.workers = workers
+        self._unpacker = Unpacker(root, room=room, workers=workers)
         self._syncing = Rounds(self._sync)
         self._unrecorded: set[str] = set()
         """Storage ids on disk whose record is not there yet, or gone before them."""
@@ -65,8 +77,8 @@ class SharedLayers:
         self._bulk = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "layers")
         self._quick = ThreadPoolExecutor(8, "mounts")
 
-    async def register(self, parent_chain: str | None, diff_id: str, tar: BinaryIO) -> LayerRecord:
-        """Unpack an uncompressed layer tar, unless that layer is here -> its record.
+    async def register(self, parent_chain: str | None, diff_id: str, tar: Readable) -> LayerRecord:
+        """Unpack a layer's tar, compressed or not, unless that layer is here -> its record.
 
         Whoever comes with the same chain id meanwhile waits for the first one's work (its own
         `tar` stays unread). `tar` is read in a worker thread. The layer is protected from
@@ -81,7 +93,7 @@ class SharedLayers:
             self.release(chain)
             raise
 
-    def stage(self, tar: BinaryIO, stop: threading.Event | None = None) -> StagedLayer:
+    def stage(self, tar: Readable, stop: threading.Event | None = None) -> StagedLayer:
         """Unpack a layer of which neither the place nor the digest is known yet.
 
         For worker threads, and only with a driver that `Stages`. What comes of it is to be given
@@ -90,13 +102,11 @@ class SharedLayers:
         storage_id = secrets.token_hex(32)
         self._unrecorded.add(storage_id)
         try:
-            size, diff_id = stage(
-                self.driver, storage_id, tar, stop or threading.Event(), self._room
-            )
+            done = self._unpacker.unpack(self.driver, storage_id, None, tar, stop)
         except BaseException:
             self._unrecorded.discard(storage_id)
             raise
-        return StagedLayer(storage_id, diff_id, size)
+        return StagedLayer(storage_id, done.diff_id, done.size, done.tar_size)
 
     async def adopt(self, parent_chain: str | None, staged: StagedLayer) -> LayerRecord:
         """As `register`, of a layer that is staged already; it is used up, or discarded."""
@@ -234,19 +244,20 @@ class SharedLayers:
 
         with self._unrecorded_yet(storage_id):
             await self._run(self._bulk, make)
-            return await self._record(key, "", parent, storage_id, 0)
+            return await self._record(key, parent, storage_id, Unpacked(0, "", 0))
 
     async def _record(
-        self, key: str, diff_id: str, parent: str | None, storage_id: str, size: int
+        self, key: str, parent: str | None, storage_id: str, unpacked: Unpacked
     ) -> LayerRecord:
         record = LayerRecord(
             chain_id=key,
-            diff_id=diff_id,
+            diff_id=unpacked.diff_id,
             parent=parent,
             driver=self.driver.name,
             storage_id=storage_id,
-            size=size,
+            size=unpacked.size,
             created=time.time_ns(),
+            tar_size=unpacked.tar_size,
         )
         try:
             await self._records.commit(put(self._records.layers, record))
@@ -256,7 +267,7 @@ class SharedLayers:
         return record
 
     async def _unpack(
-        self, chain: str, parent: str | None, diff_id: str, tar: BinaryIO
+        self, chain: str, parent: str | None, diff_id: str, tar: Readable
     ) -> LayerRecord:
         if isinstance(self.driver, Stages):
             # Unpacked while the layers below it are: only then it is put over them.
@@ -273,14 +284,12 @@ class SharedLayers:
         storage_id = secrets.token_hex(32)
         stop = threading.Event()
         with self._unrecorded_yet(storage_id):
+            unpack = functools.partial(self._unpacker.unpack, self.driver, diff_id=diff_id)
             work = asyncio.ensure_future(
-                self._run(
-                    self._bulk,
-                    unpack, self.driver, storage_id, below, diff_id, tar, stop, self._room,
-                )
-            )  # fmt: skip
+                self._run(self._bulk, unpack, storage_id, below, tar, stop)
+            )
             try:
-                size = await asyncio.shield(work)
+                done = await asyncio.shield(work)
             except asyncio.CancelledError:
                 stop.set()
                 await asyncio.wait([work])
@@ -291,9 +300,9 @@ class SharedLayers:
             except BaseException:
                 await self._run(self._bulk, self.driver.remove, storage_id)
                 raise
-            return await self._record(chain, diff_id, parent, storage_id, size)
+            return await self._record(chain, parent, storage_id, done)
 
-    async def _stage(self, tar: BinaryIO) -> StagedLayer:
+    async def _stage(self, tar: Readable) -> StagedLayer:
         stop = threading.Event()
         work = asyncio.ensure_future(self._run(self._bulk, self.stage, tar, stop))
         try:
@@ -314,9 +323,8 @@ class SharedLayers:
             await self._run(self._bulk, driver.place, staged.storage_id, below)
             # Once for the whole layer: a call for each of its files would take minutes.
             await self._syncing.round()
-            record = await self._record(
-                chain, staged.diff_id, parent, staged.storage_id, staged.size
-            )
+            done = Unpacked(staged.size, staged.diff_id, staged.tar_size)
+            record = await self._record(chain, parent, staged.storage_id, done)
         except OSError as error:
             await self.discard(staged)
             raise InternalError(f"failed to register layer: {error}") from error

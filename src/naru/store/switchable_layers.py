@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from naru.kernel import mounts
+from naru.kernel.workers import Workers
 from naru.spec.layers import LayerRecord
+from naru.store.compression import Readable
 from naru.store.driver import Change, StorageDriver, Usage
 from naru.store.gate import Gate
 from naru.store.layers import LayerStore
@@ -34,8 +36,11 @@ class SwitchableLayers(LayerStore):
         driver: StorageDriver,
         run_root: Path,
         room: Room | None = None,
+        workers: Workers | None = None,
     ) -> None:
-        super().__init__(root=root, records=records, driver=driver, run_root=run_root, room=room)
+        super().__init__(
+            root=root, records=records, driver=driver, run_root=run_root, room=room, workers=workers
+        )
         self.data_root = root
         self.scratch = run_root / "migration"
         """Where a migration mounts the two trees that it works on."""
@@ -103,11 +108,11 @@ class SwitchableLayers(LayerStore):
 
     # -- what passes the gate -------------------------------------------------------------------
 
-    async def register(self, parent_chain: str | None, diff_id: str, tar: BinaryIO) -> LayerRecord:
+    async def register(self, parent_chain: str | None, diff_id: str, tar: Readable) -> LayerRecord:
         async with self._gate.passing():
             return await super().register(parent_chain, diff_id, tar)
 
-    def stage(self, tar: BinaryIO, stop: threading.Event | None = None) -> StagedLayer:
+    def stage(self, tar: Readable, stop: threading.Event | None = None) -> StagedLayer:
         with self._gate.passing_in_thread(on_behalf=True):
             return super().stage(tar, stop)
 

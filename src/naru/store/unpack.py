@@ -5,44 +5,68 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import BinaryIO, cast
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
 
+from naru.kernel.workers import Workers
+from naru.kernel.writeback import SyncAhead
 from naru.spec.errors import InternalError, InvalidParameter, NoSpace
+from naru.store.apart import fed, goes_apart
+from naru.store.compression import Inflated, Readable
 from naru.store.driver import StorageDriver
 from naru.store.extract import ExtractError
+from naru.store.read_ahead import ReadAhead
 from naru.store.room import Room, is_full
 from naru.store.tarentry import TarError
 
 _PIECE = 1 << 20
 
 
-def unpack(
-    driver: StorageDriver,
-    layer: str,
-    parent: str | None,
-    diff_id: str,
-    tar: BinaryIO,
-    stop: threading.Event,
-    room: Room | None = None,
-) -> int:
-    """Make the layer from `tar` -> bytes of its files. A failure, or `stop`, removes it again."""
-    with undone(driver, layer):
-        size, found = _apply(driver, layer, parent, tar, stop, room)
-        check_digest(diff_id, found)
-    return size
+class Unpacked(NamedTuple):
+    size: int  # bytes of the layer's files
+    diff_id: str  # the tar's digest
+    tar_size: int
 
 
-def stage(
-    driver: StorageDriver,
-    layer: str,
-    tar: BinaryIO,
-    stop: threading.Event,
-    room: Room | None = None,
-) -> tuple[int, str]:
-    """Make the layer from `tar`, over nothing yet -> (bytes of its files, the tar's digest)."""
-    with undone(driver, layer):
-        return _apply(driver, layer, None, tar, stop, room)
+class Unpacker:
+    """Where layers are unpacked: with workers, and a driver that allows it, in one of those."""
+
+    def __init__(
+        self, root: Path, *, room: Room | None = None, workers: Workers | None = None
+    ) -> None:
+        """`root` is on the file system that holds the layers, `room` what must stay free there."""
+        self._root = root
+        self._room = room
+        self._workers = workers
+
+    def unpack(
+        self,
+        driver: StorageDriver,
+        layer: str,
+        parent: str | None,
+        source: Readable,
+        stop: threading.Event | None = None,
+        *,
+        diff_id: str | None = None,
+    ) -> Unpacked:
+        """Make the layer from a tar, compressed or not; a failure, or `stop`, removes it again.
+
+        `parent` None is also for a driver that `Stages`; `diff_id` is what the digest must be.
+        """
+        stop = stop or threading.Event()
+        with undone(driver, layer):
+            driver.create(layer, parent, writable=False)
+            if workers := goes_apart(driver, self._workers):
+                done = fed(
+                    workers, source, stop, _apply_apart, driver, layer, self._root, self._room
+                )
+            else:
+                hashed = _Hashed(Inflated(source).read, _meter(self._room), stop)
+                done = _apply(driver, layer, hashed, hashed)
+            if diff_id is not None:
+                check_digest(diff_id, done.diff_id)
+        return done
 
 
 def check_digest(expected: str, found: str) -> None:
@@ -52,19 +76,29 @@ def check_digest(expected: str, found: str) -> None:
         )
 
 
+def _apply_apart(
+    fds: list[int], driver: StorageDriver, layer: str, root: Path, room: Room | None
+) -> Unpacked:
+    """In a worker: read, inflated, hashed, unpacked and synced at the same time."""
+    check = _meter(room)
+    with open(fds[0], "rb", buffering=0) as source, closing(SyncAhead(root)) as synced:
+
+        def passed(size: int) -> None:
+            check(size)
+            synced.wrote(size)
+
+        hashed = _Hashed(ReadAhead(Inflated(source).read).read, passed)
+        return _apply(driver, layer, hashed, ReadAhead(hashed.read))
+
+
 def _apply(
-    driver: StorageDriver,
-    layer: str,
-    parent: str | None,
-    tar: BinaryIO,
-    stop: threading.Event,
-    room: Room | None,
-) -> tuple[int, str]:
-    hashed = _Hashed(tar, stop, room)
-    driver.create(layer, parent, writable=False)
-    size = driver.apply(layer, cast(BinaryIO, hashed))
-    hashed.drain()
-    return size, hashed.digest()
+    driver: StorageDriver, layer: str, hashed: _Hashed, source: _Hashed | ReadAhead
+) -> Unpacked:
+    """`source` gives what passes `hashed`."""
+    size = driver.apply(layer, cast(BinaryIO, source))
+    while source.read(_PIECE):
+        pass  # what follows the archive's end is hashed too
+    return Unpacked(size, hashed.digest(), hashed.size)
 
 
 @contextmanager
@@ -83,27 +117,34 @@ def undone(driver: StorageDriver, layer: str) -> Iterator[None]:
         raise
 
 
+def _meter(room: Room | None) -> Callable[[int], None]:
+    return room.meter("unpacking a layer") if room else lambda size: None
+
+
 class _Hashed:
     """A reader that hashes what passes, and ends in the middle when told to stop."""
 
-    def __init__(self, source: BinaryIO, stop: threading.Event, room: Room | None) -> None:
-        self._read: Callable[[int], bytes] = getattr(source, "read1", None) or source.read
+    def __init__(
+        self,
+        read: Callable[[int], bytes],
+        passed: Callable[[int], None],
+        stop: threading.Event | None = None,
+    ) -> None:
+        """`passed` is told of each piece, which is about to be written."""
+        self._read = read
         self._hash = hashlib.sha256()
         self._stop = stop
-        # What is read is about to be written.
-        self._meter = room.meter("unpacking a layer") if room else lambda size: None
+        self._passed = passed
+        self.size = 0
 
     def read(self, size: int = -1) -> bytes:
-        if self._stop.is_set():
+        if self._stop is not None and self._stop.is_set():
             raise InternalError("the registration was cancelled")
         piece = self._read(size if size > 0 else _PIECE)
-        self._meter(len(piece))
+        self._passed(len(piece))
         self._hash.update(piece)
+        self.size += len(piece)
         return piece
-
-    def drain(self) -> None:
-        while self.read():
-            pass
 
     def digest(self) -> str:
         return "sha256:" + self._hash.hexdigest()

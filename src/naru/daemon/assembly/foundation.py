@@ -21,6 +21,7 @@ from naru.engine.images.library import Library
 from naru.engine.networks import Networks
 from naru.engine.tasks import Tasks
 from naru.engine.volumes import Volumes
+from naru.kernel.workers import Workers
 from naru.network.backends import data_plane
 from naru.runtime.oci import OciRuntime
 from naru.runtime.seccomp_bpf import SeccompCache
@@ -122,6 +123,7 @@ def open_stores(config: Config) -> Stores:
         driver=driver,
         run_root=config.exec_root,
         room=room,
+        workers=Workers(config.exec_root / "workers.lock"),
     )
     blobs = BlobStore(config.data_root / "blobs", room=room)
     return Stores(records=records, layers=layers, blobs=blobs, room=room)

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple
 
 from naru.engine.images import downloads as states
 from naru.engine.images import events, progress
@@ -30,7 +30,6 @@ from naru.spec.images import BlobRecord
 from naru.spec.layers import chain_id, chains
 from naru.spec.oci import Descriptor, ImageConfig, Manifest, Platform
 from naru.spec.reference import Reference
-from naru.store.compression import Inflated
 from naru.store.growing import GrowingReader
 from naru.store.room import is_full
 
@@ -210,6 +209,8 @@ class _Layers:
         self.sizes: dict[str, int] = {}  # of the plain tars, by the blob's digest
 
     async def get(self, descriptors: Sequence[Descriptor], diff_ids: Sequence[str]) -> None:
+        if self._library.layers.workers is not None:
+            await asyncio.to_thread(self._library.layers.workers.warm)
         known = self._take_known(diff_ids)
         for descriptor in descriptors[:known]:
             self._report.emit(progress.step("Already exists", _short(descriptor)))
@@ -337,9 +338,8 @@ class _Layers:
 
         counted = _Counted(source, lambda n: loop.call_soon_threadsafe(passed, n))
         try:
-            tar = _Counted(Inflated(counted), lambda _: None)
-            record = await layers.register(parent, diff_id, cast(BinaryIO, tar))
-            self.sizes[descriptor.digest] = tar.count
+            record = await layers.register(parent, diff_id, counted)
+            self.sizes[descriptor.digest] = record.tar_size
         except NaruError:
             if transfer is not None and (reason := transfer.failure()) is not None:
                 raise reason from None
@@ -356,9 +356,7 @@ def _failures(tasks: Sequence[asyncio.Task[None]]) -> list[BaseException]:
 
 
 class _Counted:
-    def __init__(
-        self, source: BinaryIO | GrowingReader | Inflated, told: Callable[[int], object]
-    ) -> None:
+    def __init__(self, source: BinaryIO | GrowingReader, told: Callable[[int], object]) -> None:
         self._source = source
         self._told = told
         self.count = 0

@@ -24,6 +24,7 @@ _REMOVING = ".removing"
 
 class Btrfs(WholeTrees):
     name: ClassVar[str] = "btrfs"
+    apart: ClassVar[bool] = True
 
     def __init__(self, root: Path, options: Mapping[str, str]) -> None:
         self._least = _least_size(options)

@@ -15,6 +15,7 @@ A layer that EROFS cannot show (unaligned sparse files) is extracted into its `t
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,18 +39,18 @@ from naru.store.whiteouts import OverlayWhiteouts
 
 _COPY = 1 << 20
 
-_Unplaced = LayerTree | set[str] | None
+_UNPLACED = "unplaced"
 """What a layer without a parent needs one for: directories that its tar did not speak of."""
 
 
 class Erofs:
     name: ClassVar[str] = "erofs"
+    apart: ClassVar[bool] = True
 
     def __init__(self, root: Path, options: Mapping[str, str]) -> None:
         """Raise `Unsupported` where the kernel cannot mount EROFS from files, or no overlay."""
         self._root = root
         self._homes = Homes(root, self.name, size_option(self.name, options))
-        self._unplaced: dict[str, _Unplaced] = {}
         if refusal := overlay_refusal(root, userxattr=False) or _erofs_refusal(root):
             raise Unsupported(f"driver not supported: erofs: {refusal}")
 
@@ -69,7 +70,6 @@ class Erofs:
             (home / "lower").write_text("\n".join(lower))
 
     def remove(self, layer: str) -> None:
-        self._unplaced.pop(layer, None)
         tree = self._root / layer / "tree"
         if mounts.is_mounted(tree):
             mounts.unmount(tree)
@@ -107,30 +107,33 @@ class Erofs:
                 tree.read(cast(BinaryIO, copied))
                 self._write_image(home, tree, below)
                 content = tree.content
-                unplaced: _Unplaced = tree if tree.has_implied else None
+                implied = ["."] if tree.has_implied else []
             except Unmappable:
                 copied.drain()
                 tar.seek(0)
                 (home / "layer.erofs").unlink(missing_ok=True)
                 with Extractor(home / "tree", whiteouts=OverlayWhiteouts()) as extractor:
                     content = extractor.extract(tar)
-                unplaced = extractor.implied
+                implied = sorted(extractor.implied)
                 if below is not None:
-                    self._below(layer).adopt(unplaced)
-        if below is None and unplaced:
-            self._unplaced[layer] = unplaced
+                    self._below(layer).adopt(implied)
+        if below is None and implied:
+            (home / _UNPLACED).write_text(json.dumps(implied))
         return content
 
     def place(self, layer: str, parent: str | None) -> None:
-        unplaced = self._unplaced.pop(layer, None)
-        if parent is None:
-            return
         home = self._homes[layer]
-        (home / "lower").write_text("\n".join([parent, *self._lower(parent)]))
-        if isinstance(unplaced, LayerTree):
-            self._write_image(home, unplaced, self._below(layer).below)
-        elif unplaced:
-            self._below(layer).adopt(unplaced)
+        implied = _noted(home)
+        if parent is not None:
+            (home / "lower").write_text("\n".join([parent, *self._lower(parent)]))
+            if implied and (home / "layer.erofs").exists():
+                tree = LayerTree()
+                with (home / "layer.tar").open("rb") as tar:
+                    tree.read(tar)
+                self._write_image(home, tree, self._below(layer).below)
+            elif implied:
+                self._below(layer).adopt(implied)
+        (home / _UNPLACED).unlink(missing_ok=True)
 
     def tar_size(self, layer: str) -> int | None:
         try:
@@ -257,6 +260,14 @@ class _Tee:
     def drain(self) -> None:
         while self.read():
             pass
+
+
+def _noted(home: Path) -> list[str]:
+    try:
+        implied: list[str] = json.loads((home / _UNPLACED).read_text())
+    except FileNotFoundError:
+        return []
+    return implied
 
 
 def _tree_mount(home: Path) -> Mount:

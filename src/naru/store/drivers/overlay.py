@@ -34,6 +34,7 @@ from naru.store.whiteouts import DeleteWhiteouts, OverlayWhiteouts
 
 class Overlay:
     name: ClassVar[str] = "overlay"
+    apart: ClassVar[bool] = True
 
     def __init__(self, root: Path, options: Mapping[str, str]) -> None:
         self._homes = Homes(root, self.name, size_option(self.name, options))

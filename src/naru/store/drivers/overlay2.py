@@ -9,6 +9,7 @@ What a layer's tar had besides its files' contents is in `<id>/tar-skeleton`: se
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,17 +36,19 @@ from naru.store.upper import Marks, OverlayMarks, UpperDiff
 from naru.store.whiteouts import OverlayWhiteouts
 
 _LINKS = "l"
+_UNPLACED = "unplaced"
 
 
-class _Unpacked(NamedTuple):
+class _Unplaced(NamedTuple):
     """What is still to be known of a layer without a parent, when it gets one."""
 
-    implied: set[str]
+    implied: list[str]
     root_named: bool
 
 
 class Overlay2:
     name: ClassVar[str] = "overlay2"
+    apart: ClassVar[bool] = True
     marks: ClassVar[Marks] = OverlayMarks()
 
     def __init__(self, root: Path, options: Mapping[str, str]) -> None:
@@ -58,7 +61,6 @@ class Overlay2:
         if refusal := self._refusal():
             raise Unsupported(f"driver not supported: {self.name}: {refusal}")
         (root / _LINKS).mkdir(mode=0o700, exist_ok=True)
-        self._unplaced: dict[str, _Unpacked] = {}
         self._options = overlay_options(userxattr=self._userxattr)
 
     def create(
@@ -79,7 +81,6 @@ class Overlay2:
             self._write_lower(home, lower)
 
     def remove(self, layer: str) -> None:
-        self._unplaced.pop(layer, None)
         try:
             short = (self._homes[layer] / "link").read_text()
         except (FileNotFoundError, NotADirectoryError):
@@ -109,20 +110,21 @@ class Overlay2:
             Extractor(home / "diff", whiteouts=whiteouts, witness=kept) as extractor,
         ):
             written = extractor.extract(cast(BinaryIO, kept))
-        self._unplaced[layer] = _Unpacked(extractor.implied, root_named=extractor.root_named)
         if (home / "lower").exists():
-            self._upper(layer).adopt(self._unplaced.pop(layer).implied)
+            self._upper(layer).adopt(extractor.implied)
+        else:
+            _note(home, _Unplaced(sorted(extractor.implied), root_named=extractor.root_named))
         return written
 
     def place(self, layer: str, parent: str | None) -> None:
-        unpacked = self._unplaced.pop(layer)
-        if parent is None:
-            return
         home = self._homes[layer]
-        self._write_lower(home, self._chain(parent))
-        if not unpacked.root_named:
-            copy_root_attributes(self._homes[parent] / "diff", home / "diff")
-        self._upper(layer).adopt(unpacked.implied)
+        unplaced = _noted(home)
+        if parent is not None:
+            self._write_lower(home, self._chain(parent))
+            if not unplaced.root_named:
+                copy_root_attributes(self._homes[parent] / "diff", home / "diff")
+            self._upper(layer).adopt(unplaced.implied)
+        (home / _UNPLACED).unlink()
 
     def tar_size(self, layer: str) -> int | None:
         return tar_size(self._homes[layer])
@@ -191,3 +193,12 @@ class Overlay2:
         """Short names of `parent` and of all below it."""
         own = (self._homes[parent] / "link").read_text()
         return [own, *(link.removeprefix(f"{_LINKS}/") for link in self._lower(parent))]
+
+
+def _note(home: Path, unplaced: _Unplaced) -> None:
+    (home / _UNPLACED).write_text(json.dumps(unplaced))
+
+
+def _noted(home: Path) -> _Unplaced:
+    implied, root_named = json.loads((home / _UNPLACED).read_text())
+    return _Unplaced(implied, root_named=root_named)

@@ -20,6 +20,7 @@ from naru.store.treecopy import copy_tree
 
 class Vfs(WholeTrees):
     name: ClassVar[str] = "vfs"
+    apart: ClassVar[bool] = True
 
     def __init__(self, root: Path, options: Mapping[str, str]) -> None:
         super().__init__(Homes(root, self.name, size_option(self.name, options)))

@@ -1,0 +1,102 @@
+"""A driver's long work in a process of its own, where the interpreter lock holds up nobody.
+
+What a worker reads or writes goes through pipes. The daemon's thread that waits for it feeds it
+meanwhile, unless the other end of the pipe is a worker too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, Final, TypeVar, TypeVarTuple, cast
+
+from naru.kernel.workers import Job, Workers
+from naru.spec.errors import InternalError
+from naru.store.compression import Readable
+from naru.store.driver import Apart, StorageDriver
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_PIECE: Final = 1 << 20
+_F_SETPIPE_SZ: Final = 1031
+
+
+class PipeReader(io.FileIO):
+    """The reading end of a pipe that another worker writes to."""
+
+
+def goes_apart(driver: StorageDriver, workers: Workers | None) -> Workers | None:
+    """The workers, where there are some and the driver may be used in another process."""
+    return workers if isinstance(driver, Apart) else None
+
+
+def fed(
+    workers: Workers,
+    source: Readable,
+    stop: threading.Event,
+    function: Callable[[list[int], *Ts], T],
+    *args: *Ts,
+) -> T:
+    """`function([a pipe with the bytes of source], *args)` in a worker -> its result.
+
+    An error of `source` ends the worker, and is raised.
+    """
+    if isinstance(source, PipeReader):
+        with workers.begin([source.fileno()], function, *args) as job:
+            source.close()
+            return job.result()
+    reading, writing = pipe()
+    with open(writing, "wb", buffering=0) as out:
+        try:
+            job = workers.begin([reading], function, *args)
+        finally:
+            os.close(reading)
+        with job:
+            with contextlib.suppress(BrokenPipeError):  # it wants no more: its result says why
+                _feed(source, out, stop)
+            out.close()
+            return job.result()
+
+
+@contextmanager
+def writing(
+    workers: Workers,
+    function: Callable[[list[int], *Ts], object],
+    *args: *Ts,
+) -> Iterator[BinaryIO]:
+    """What `function([a pipe], *args)` writes to it in a worker; an error of it comes at the end.
+
+    Who leaves before the end of the stream ends the worker.
+    """
+    reading, written = pipe()
+    with PipeReader(reading) as source:
+        try:
+            job: Job[object] = workers.begin([written], function, *args)
+        finally:
+            os.close(written)
+        with job:
+            yield cast(BinaryIO, source)
+            job.result()
+
+
+def pipe() -> tuple[int, int]:
+    """(reading, writing) ends of a pipe that holds much."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # the user's pipes may be many
+        fcntl.fcntl(writing, _F_SETPIPE_SZ, _PIECE)
+    return reading, writing
+
+
+def _feed(source: Readable, out: io.FileIO, stop: threading.Event) -> None:
+    while piece := source.read(_PIECE):
+        view = memoryview(piece)
+        while view:
+            if stop.is_set():
+                raise InternalError("the registration was cancelled")
+            view = view[out.write(view) :]
