@@ -7,18 +7,15 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 import zstandard
-from bench.dockerd import Dockerd
-from tests.harness.daemon import Daemon
-from tests.harness.netns import NetworkNamespace
+from bench.dockerd import DOCKERD
+from tests.harness.beside import Engine, World
 from tests.harness.registry import Registry
 from tests.system.images.archives import docker_archive, layers, oci_archive
 
@@ -26,111 +23,12 @@ from naru.store.tarstream import TarReader
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0
-    or not all(map(shutil.which, ("docker", "dockerd", "docker-registry", "skopeo", "podman"))),
+    or not all(map(shutil.which, ("docker", DOCKERD, "docker-registry", "skopeo", "podman"))),
     reason="needs root, docker, dockerd, docker-registry, skopeo and podman",
 )
 
 SECRET = "ann:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
 """htpasswd's line for ann, whose password is `secret`."""
-
-
-class Engine(Protocol):
-    def run(self, *argv: str, input: bytes | None = None) -> bytes: ...
-
-    def image_id(self, name: str) -> str: ...
-
-
-class Docker:
-    """The stock client on one of the daemons."""
-
-    def __init__(self, host: str, config: Path) -> None:
-        self._argv = ["docker", "--config", str(config), "-H", host]
-
-    def run(self, *argv: str, input: bytes | None = None) -> bytes:
-        return _run([*self._argv, *argv], input)
-
-    def fails(self, *argv: str) -> str:
-        done = subprocess.run(
-            [*self._argv, *argv],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode != 0, done.stdout
-        return done.stderr.decode()
-
-    def image_id(self, name: str) -> str:
-        return self.run("image", "inspect", "-f", "{{.Id}}", name).decode().strip()
-
-
-class Podman:
-    def __init__(self, root: Path, netns: NetworkNamespace) -> None:
-        self._argv = netns.command(
-            "podman", "--root", f"{root}/root", "--runroot", f"{root}/run",
-            "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs",
-        )  # fmt: skip
-
-    def run(self, *argv: str, input: bytes | None = None) -> bytes:
-        return _run([*self._argv, *argv], input)
-
-    def image_id(self, name: str) -> str:
-        found = self.run("image", "inspect", "-f", "{{.Id}}", name).decode().strip()
-        return f"sha256:{found.removeprefix('sha256:')}"
-
-
-class World:
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.netns = NetworkNamespace()
-        self.registry = Registry(root / "registry", self.netns)
-        self._naru = Daemon(netns=self.netns)
-        self._dockerd = Dockerd("--bridge=none", "--iptables=false", netns=self.netns)
-        self.naru = Docker(self._naru.host, root / "naru-client")
-        self.dockerd = Docker(self._dockerd.host, root / "docker-client")
-        self.podman = Podman(root / "podman", self.netns)
-
-    def start(self) -> None:
-        self._naru.start()
-        self._dockerd.start()
-
-    def stop(self) -> None:
-        try:
-            self.podman.run("rm", "-fa")
-            self.podman.run("rmi", "-fa")
-        finally:
-            self._naru.stop()
-            self._dockerd.stop()
-            self.registry.close()
-            self.netns.close()
-
-    def engine(self, name: str) -> Engine:
-        found: Engine = getattr(self, name)
-        return found
-
-    def name(self, path: str) -> str:
-        return f"{self.registry.address}/{path}"
-
-    def skopeo(self, *argv: str) -> bytes:
-        return _run(self.netns.command("skopeo", "--insecure-policy", *argv), None)
-
-    def digest(self, name: str) -> str:
-        raw = self.skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{name}")
-        return "sha256:" + hashlib.sha256(raw).hexdigest()
-
-    def pull(self, engine: str, name: str) -> None:
-        insecure = ["--tls-verify=false"] if engine == "podman" else []
-        self.engine(engine).run("pull", "-q", *insecure, name)
-
-    def push(self, engine: str, name: str) -> None:
-        insecure = ["--tls-verify=false"] if engine == "podman" else []
-        self.engine(engine).run("push", "-q", *insecure, name)
-
-
-def _run(argv: list[str], input: bytes | None) -> bytes:
-    done = subprocess.run(argv, input=input, capture_output=True, check=False, timeout=120)
-    assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr.decode()}"
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -280,64 +178,8 @@ def test_manifests_are_shown(world: World) -> None:
     shown = world.skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{name}")
     done = subprocess.run(
         world.netns.command("docker", "manifest", "inspect", "--insecure", name),
-        capture_output=True, check=False, timeout=60, env={**os.environ, "HOME": str(world.root)},
+        capture_output=True, check=False, timeout=100, env={**os.environ, "HOME": str(world.root)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["layers"] == json.loads(shown)["layers"]
     world.naru.run("rmi", name)
-
-
-_HEX = re.compile(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b")
-
-
-def said(docker: Docker, script: str) -> list[str]:
-    """What each command of the script says, ids by the order in which they turn up."""
-    known: dict[str, str] = {}
-
-    def shorter(found: re.Match[str]) -> str:
-        return known.setdefault(found[0][:12], f"id{len(known)}")
-
-    lines = []
-    for line in script.strip().splitlines():
-        done = subprocess.run(
-            [*docker._argv, *line.split()], capture_output=True, check=False, timeout=60, text=True
-        )
-        # Layers are deleted in an order of their own.
-        told = sorted((done.stdout + done.stderr).splitlines())
-        told = [t for t in told if not t.startswith("Deleted: ")]
-        lines.append(f"{line} -> {done.returncode}: " + _HEX.sub(shorter, " | ".join(told)))
-    return lines
-
-
-@pytest.mark.parametrize("script", [
-    pytest.param("rmi one:1\nrmi one:1", id="last name"),
-    pytest.param("tag one:1 two:1\nrmi one:1\nrmi two:1", id="two names"),
-    pytest.param("tag one:1 two:1\nrmi {id}\nrmi -f {id}", id="id of several repositories"),
-    pytest.param("tag one:1 one:2\nrmi {id}", id="id of one repository"),
-    pytest.param("create --name c one:1 x\nrmi one:1\nrmi {id}\nrmi -f one:1\nrm c", id="in use"),
-    pytest.param(
-        "create --name c one:1 x\ntag one:1 two:1\nrmi one:1\nrmi two:1\nrm c\nrmi two:1",
-        id="in use, two names",
-    ),
-    pytest.param(
-        "create --name c one:1 x\ncommit c child:1\nrmi one:1\nrmi {id}\nrm c\nrmi child:1",
-        id="with a child",
-    ),
-    pytest.param("rmi nobody\nrmi nobody:7\nimage rm sha256:{id}", id="not there"),
-    pytest.param("tag nobody two:1\ntag one:1 sha256:abc", id="bad tags"),
-    pytest.param("images -q -f before=nobody\nimages -q -f label=tier", id="lists"),
-    pytest.param("history -q one:1\nhistory nobody", id="history"),
-    pytest.param("save nobody -o /dev/null\npush nobody", id="others"),
-])  # fmt: skip
-def test_the_words_are_dockerds(world: World, script: str) -> None:
-    found = {}
-    for name in ("naru", "dockerd"):
-        docker: Docker = getattr(world, name)
-        docker.run("load", "-q", input=docker_archive("one:1"))
-        image_id = docker.image_id("one:1")
-        found[name] = said(docker, script.format(id=image_id.removeprefix("sha256:")))
-        for container in docker.run("ps", "-aq").decode().split():
-            docker.run("rm", "-f", container)
-        for image in dict.fromkeys(docker.run("images", "-aq").decode().split()):
-            docker.run("rmi", "-f", image)
-    assert found["naru"] == found["dockerd"]

@@ -72,6 +72,8 @@ class ImageRoutes:
 
     async def remove(self, request: Request) -> Response:
         query = request.query
+        if not request.params["name"].strip():
+            raise InvalidParameter("image name cannot be blank")
         told = await self._removal.remove(
             request.params["name"],
             force=query.flag("force"),

@@ -80,8 +80,8 @@ class Removal:
 
     def _one_platform(self, plan: _Plan, image: ImageRecord, *, force: bool) -> None:
         """One image of several that share their names: they stay the others'."""
-        self._check_users(image, force=force, short=_short(image.id))
-        self._check_children(plan, image)
+        self._check_children(image)
+        self._check_users(image, force=force)
         records = self._library.records
         for tag in records.tags.values():
             if image.id in (tag.image_id, *tag.others):
@@ -104,8 +104,8 @@ class Removal:
                 f"conflict: unable to delete {_short(image.id)} (must be forced) - image is"
                 " referenced in multiple repositories"
             )
-        self._check_users(image, force=force, short=_short(image.id))
-        self._check_children(plan, image)
+        self._check_children(image)
+        self._check_users(image, force=force)
         for name in names:
             self._untag(plan, image, name)
         self._delete(plan, image)
@@ -122,18 +122,11 @@ class Removal:
             bool(name.tag) or len([n for n in names if n != name]) == 0
         )
         if last:
-            running = self._users(image, running=True)
-            if running and not force:
+            users = self._users(image, running=True) or self._users(image)
+            if users and not force:
                 raise Conflict(
                     f'conflict: unable to remove repository reference "{ref}" (must force) -'
-                    f" container {running[0].id[:12]} is using its referenced image"
-                    f" {_short(image.id)}"
-                )
-            stopped = self._users(image, running=False)
-            if stopped and not force:
-                raise Conflict(
-                    f'conflict: unable to remove repository reference "{ref}" (must force) -'
-                    f" container {stopped[0].id[:12]} is using its referenced image"
+                    f" container {users[0].id[:12]} is using its referenced image"
                     f" {_short(image.id)}"
                 )
         self._untag(plan, image, name)
@@ -141,16 +134,17 @@ class Removal:
             if name.tag and not [n for n in tags if n != name and n.name == name.name]:
                 # The repository's last tag takes its digests with it.
                 for digest in [n for n in names if n.digest and n.name == name.name]:
-                    self._untag(plan, image, digest)
+                    self._untag(plan, image, digest, told=False)
             return
         for other in names:
             if other != name:
-                self._untag(plan, image, other)
-        if self._users(image) or self._children(image):
+                self._untag(plan, image, other, told=other.name != name.name)
+        if self._users(image, running=True) or self._children(image):
             return  # the image itself is still needed: only its names go
         self._delete(plan, image)
 
-    def _check_users(self, image: ImageRecord, *, force: bool, short: str) -> None:
+    def _check_users(self, image: ImageRecord, *, force: bool) -> None:
+        short = _short(image.id)
         if running := self._users(image, running=True):
             raise Conflict(
                 f"conflict: unable to delete {short} (cannot be forced) - image is being used by"
@@ -162,7 +156,7 @@ class Removal:
                 f" stopped container {stopped[0].id[:12]}"
             )
 
-    def _check_children(self, plan: _Plan, image: ImageRecord) -> None:
+    def _check_children(self, image: ImageRecord) -> None:
         if self._children(image):
             raise Conflict(
                 f"conflict: unable to delete {_short(image.id)} (cannot be forced) - image has"
@@ -180,12 +174,16 @@ class Removal:
             self._delete(plan, parent)
             parent = self._library.records.images.get(parent.parent)
 
-    def _untag(self, plan: _Plan, image: ImageRecord, name: Reference) -> None:
+    def _untag(
+        self, plan: _Plan, image: ImageRecord, name: Reference, *, told: bool = True
+    ) -> None:
+        """`told`: with an event; a digest that goes with its tag has none."""
         if str(name) in plan.names:
             return
         plan.names.add(str(name))
         plan.changes.append(delete(self._library.records.tags, str(name)))
-        plan.events.append(events.of_image("untag", image))
+        if told:
+            plan.events.append(events.of_image("untag", image))
         plan.told.append({"Untagged": name.familiar})
         tag = self._library.records.tags.get(str(name))
         plan.shared.update(tag.others if tag else ())
