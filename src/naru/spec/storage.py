@@ -18,6 +18,7 @@ class MigrationRecord(msgspec.Struct, frozen=True, kw_only=True):
     target_options: list[str] = []
     switched: bool = False  # the target's layers are in use, the source's are being removed
     stopped: list[str] = []  # ids of the containers that it has stopped, and starts again
+    paused: list[str] = []  # those of them that were paused, and become so again
     started: int = 0  # ns since the epoch
 
 

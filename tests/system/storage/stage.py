@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -169,7 +170,7 @@ class Messages:
     def __init__(self, daemon: Daemon, **wanted: object) -> None:
         self._connection = http.client.HTTPConnection("narud")
         self._connection.sock = socket.socket(socket.AF_UNIX)
-        self._connection.sock.settimeout(60)
+        self._connection.sock.settimeout(100)
         self._connection.sock.connect(str(daemon.socket))
         headers = {"Content-Type": "application/json"}
         self._connection.request("POST", "/naru/storage/migrate", json.dumps(wanted), headers)
@@ -186,3 +187,21 @@ class Messages:
     def __exit__(self, *_: object) -> None:
         self._answer.close()
         self._connection.close()
+
+
+def kill_when(stage: Stage, text: str, count: int = 1, *, to: str = "vfs") -> bool:
+    """kill -9 the daemon at the count-th message whose status begins with `text` -> whether."""
+    with (
+        Messages(stage.daemon, To=to) as messages,
+        contextlib.suppress(http.client.HTTPException),
+    ):
+        for message in messages:
+            if message.get("error"):
+                assert "not supported" in message["error"], message
+                return False
+            if message["status"].startswith(text):
+                count -= 1
+                if not count:
+                    stage.daemon.kill()
+                    return True
+    return False

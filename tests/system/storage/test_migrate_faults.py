@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from tests.harness import aftermath
 from tests.harness.daemon import Daemon
 from tests.harness.trees import compared
-from tests.system.storage.stage import Messages, Stage
+from tests.system.storage.stage import Messages, Stage, kill_when
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -23,22 +24,6 @@ def stage() -> Iterator[Stage]:
         yield here
     finally:
         here.daemon.stop()
-
-
-def kill_when(stage: Stage, text: str, count: int = 1) -> bool:
-    """kill -9 the daemon at the count-th message whose status begins with `text` -> whether."""
-    with (
-        Messages(stage.daemon, To="vfs") as messages,
-        contextlib.suppress(http.client.HTTPException),
-    ):
-        for message in messages:
-            assert "error" not in message, message
-            if message["status"].startswith(text):
-                count -= 1
-                if not count:
-                    stage.daemon.kill()
-                    return True
-    return False
 
 
 @pytest.mark.parametrize(
@@ -68,7 +53,7 @@ def test_killed_and_resumed(stage: Stage, text: str, count: int) -> None:
     stage.daemon.terminate()
     stage.daemon.start()
     assert stage.driver() == "vfs"
-    assert not (stage.daemon.data_root / "overlay2").exists()
+    aftermath.until(lambda: not (stage.daemon.data_root / "overlay2").exists())
 
 
 def test_running_containers_are_named_and_refused(stage: Stage) -> None:
@@ -85,14 +70,17 @@ def test_running_containers_are_named_and_refused(stage: Stage) -> None:
 def test_stop_stops_and_starts_again(stage: Stage) -> None:
     stage.daemon.make_busybox("base")
     docker = stage.daemon.docker
-    docker("run", "-d", "--name", "web", "base", "sh", "-c", "echo from-run >> /kept; sleep 1000")
+    script = "echo from-run | tee -a /kept; sleep 1000"
+    docker("run", "-d", "--name", "web", "base", "sh", "-c", script)
+    aftermath.until(lambda: docker("logs", "web").stdout == "from-run\n")
     docker("create", "--name", "other", "base", "true")
     text = stage.migrate("--to", "vfs", "--stop")
     assert "Stopping web" in text
     assert "Started web" in text
     shown = docker("inspect", "-f", "{{.State.Status}} {{.GraphDriver.Name}}", "web", "other")
     assert shown.stdout.splitlines() == ["running vfs", "created vfs"]
-    assert docker("exec", "web", "grep", "-c", "from-run", "/kept").stdout == "2\n"
+    grep = ("exec", "web", "grep", "-c", "from-run", "/kept")
+    aftermath.until(lambda: docker(*grep).stdout == "2\n")
 
 
 def test_stop_does_not_lose_a_container_that_removes_itself(stage: Stage) -> None:
@@ -115,6 +103,7 @@ def test_stopped_containers_run_again_after_a_kill(stage: Stage) -> None:
             stopping = stopping or message["status"] == "Stopping web"
             if stopping and message["status"] == "Carrying":
                 stage.daemon.kill()
+                break
     stage.daemon.start()
     shown = stage.daemon.docker("inspect", "-f", "{{.State.Status}}", "web").stdout
     assert shown == "running\n"
@@ -138,12 +127,13 @@ def test_work_goes_on_meanwhile(stage: Stage) -> None:
     """Containers made, changed and removed during a migration are whole after it."""
     stage.build()
     docker = stage.daemon.docker
+    numbers = iter(range(20))
     with Messages(stage.daemon, To="vfs") as messages:
-        for number, message in enumerate(messages):
+        for message in messages:
             if message.get("error"):
                 # One of ours ran at the very moment of the switch.
                 assert "containers are running: c" in message["error"]
-            elif message["status"] == "Carrying" and number < 20:
+            elif message["status"] == "Carrying" and (number := next(numbers, None)) is not None:
                 name = f"c{number}"
                 docker("run", "-d", "--name", name, "layered", "sh", "-c", f"echo {number} > /n")
                 docker("wait", name)

@@ -20,12 +20,14 @@ from naru.engine.check.check import Check
 from naru.engine.check.containers import ContainerInspection
 from naru.engine.check.images import ImageInspection
 from naru.engine.check.layers import LayerInspection
+from naru.engine.check.migration import MigrationInspection
 from naru.engine.check.volumes import VolumeInspection
 from naru.engine.disk.ledger import Ledger
 from naru.engine.disk_usage import DiskUsage
 from naru.engine.events import Events
 from naru.engine.images.listing import Listing as ImageListing
 from naru.engine.storage.bench import StorageBench
+from naru.engine.storage.halting import Halting
 from naru.engine.storage.inspect import InspectLayers
 from naru.engine.storage.migrate import Migration
 from naru.engine.system import Installation, System
@@ -44,7 +46,6 @@ def system_parts(
     usage = _disk_usage(base, parts, images)
     system = _system(base)
     AbsentRoutes().register(router)
-    DiskRoutes(usage=usage, check=_check(base, parts)).register(router)
     SystemRoutes(
         info=system.info,
         version=system.version,
@@ -62,6 +63,7 @@ def system_parts(
         system.installation = msgspec.structs.replace(system.installation, storage_driver=driver)
 
     migration = _migration(base, parts, switched)
+    DiskRoutes(usage=usage, check=_check(base, parts, migration)).register(router)
     StorageRoutes(
         migration=migration,
         inspect=InspectLayers(
@@ -104,7 +106,7 @@ def _disk_usage(base: Foundation, parts: ContainerParts, images: ImageListing) -
     )
 
 
-def _check(base: Foundation, parts: ContainerParts) -> Check:
+def _check(base: Foundation, parts: ContainerParts, migration: Migration) -> Check:
     return Check(
         inspections=[
             ImageInspection(library=base.library),
@@ -118,6 +120,7 @@ def _check(base: Foundation, parts: ContainerParts) -> Check:
                 detach=base.networks.detach,
             ),
             VolumeInspection(volumes=base.volumes),
+            MigrationInspection(records=base.stores.records, under_way=lambda: migration.under_way),
         ]
     )
 
@@ -127,8 +130,14 @@ def _migration(base: Foundation, parts: ContainerParts, switched: Callable[[], N
         layers=base.stores.layers,
         library=base.library,
         containers=base.containers,
-        stop=parts.stop,
-        start=parts.start,
+        halting=Halting(
+            records=base.library.records,
+            layers=base.stores.layers,
+            containers=base.containers,
+            stop=parts.stop,
+            start=parts.start,
+            pause=parts.pause,
+        ),
         tasks=base.tasks,
         switched=switched,
         named=base.config.storage_driver,

@@ -10,7 +10,7 @@ import asyncio
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,12 +22,14 @@ from naru.store.rounds import Rounds
 
 BLOBS, PARTIAL = "blobs", "partial blobs"
 LAYERS, INIT, UNKNOWN_LAYERS, DRIVER = "layers", "init layers", "unknown layers", "driver"
+MIGRATION = "migration"
+"""What the other driver of a pending migration has: the one that it goes to, or comes from."""
 WRITABLE, LOGS, FILES = "containers", "logs", "container files"
 VOLUMES, RECORDS, CACHE, FOREIGN, OTHER = (
     "volumes", "records", "build cache", "other drivers", "other",
 )  # fmt: skip
 KINDS = (BLOBS, PARTIAL, LAYERS, INIT, UNKNOWN_LAYERS, DRIVER, WRITABLE, LOGS, FILES, VOLUMES,
-         CACHE, RECORDS, FOREIGN, OTHER)  # fmt: skip
+         CACHE, RECORDS, MIGRATION, FOREIGN, OTHER)  # fmt: skip
 IMAGE_KINDS = (BLOBS, PARTIAL, LAYERS, INIT, UNKNOWN_LAYERS, DRIVER)
 """What there is because of images, or is nobody's: `LayersSize` of the Engine API."""
 
@@ -79,7 +81,12 @@ class Ledger:
 
     async def _measure(self) -> None:
         roles = self._roles()
-        self._measured = await asyncio.to_thread(_Walk(self.root, self._driver(), roles))
+        moving = {
+            name
+            for each in self._records.migrations.values()
+            for name in (each.source, each.target)
+        }
+        self._measured = await asyncio.to_thread(_Walk(self.root, self._driver(), moving, roles))
 
     def _roles(self) -> dict[str, str]:
         """The kind of each layer on disk, lower ones first: files are counted where they began."""
@@ -91,9 +98,13 @@ class Ledger:
 
 
 class _Walk:
-    def __init__(self, root: Path, driver: str, roles: dict[str, str]) -> None:
+    def __init__(
+        self, root: Path, driver: str, moving: Collection[str], roles: dict[str, str]
+    ) -> None:
+        """`driver` is the one in use, `moving` are those of a pending migration."""
         self._root = root
         self._driver = driver
+        self._moving = moving
         self._roles = roles
         self._order = {layer: number for number, layer in enumerate(roles)}
         # Directly below the root an administrator may have mounted a disk: that one counts.
@@ -116,6 +127,8 @@ class _Walk:
                 self._layers(entry, deeper=True)
             elif name.startswith("records.db"):
                 self._result.add(RECORDS, self._found.tree(entry))
+            elif name in self._moving:
+                self._result.add(MIGRATION, self._found.tree(entry))
             elif name in NAMES:
                 self._result.add(FOREIGN, self._found.tree(entry))
             else:

@@ -12,9 +12,8 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Protocol
 
 import msgspec
 
@@ -23,6 +22,7 @@ from naru.engine.images.library import Library
 from naru.engine.images.progress import Message, Progress, status, step
 from naru.engine.storage import planning
 from naru.engine.storage.carrying import Carrying, clear_scratch, forget, remove_all
+from naru.engine.storage.halting import Halting
 from naru.engine.tasks import Tasks
 from naru.kernel.filesystems import sync_filesystem
 from naru.spec.containers import ContainerRecord
@@ -40,10 +40,6 @@ _PATIENCE = 30.0  # seconds for work on the layers to end by itself
 _SHARING = ("btrfs", "xfs")  # file systems on which a copy costs no data
 
 
-class Stopping(Protocol):
-    async def stop(self, ref: str, *, signal: str = "", timeout: int | None = None) -> bool: ...
-
-
 class Wanted(msgspec.Struct, frozen=True):
     target: str
     options: tuple[str, ...] = ()
@@ -57,8 +53,7 @@ class Migration:
         layers: SwitchableLayers,
         library: Library,
         containers: Containers,
-        stop: Stopping,
-        start: Callable[[str], Awaitable[bool]],
+        halting: Halting,
         tasks: Tasks,
         switched: Callable[[], None],
         named: str,
@@ -72,8 +67,7 @@ class Migration:
         self._layers = layers
         self._library = library
         self._containers = containers
-        self._stop = stop
-        self._start = start
+        self._halting = halting
         self._tasks = tasks
         self._switched = switched
         self._named = named
@@ -90,24 +84,24 @@ class Migration:
 
     def run(self, wanted: Wanted) -> AsyncIterator[Message]:
         """The progress of it all; an error ends it. A client that hangs up does not."""
-        if self._report is not None:
-            raise Conflict("a migration of the storage is under way")
-        report = self._report = Progress()
+        report = self._begin()
         self._tasks.spawn(self._run(wanted, report), name=f"migration to {wanted.target}")
         return report.watch()
 
     async def abandon(self) -> None:
         """Give up a migration that has not switched: what it carried is removed."""
-        if self.under_way:
-            raise Conflict("a migration of the storage is under way")
-        pending = self.pending
-        if pending is None:
-            raise NotFound("no migration of the storage is pending")
-        if pending.switched:
-            raise Conflict(f"the migration is done: {pending.target} is in use")
-        target = await self._driver(pending.target, pending.target_options)
-        await asyncio.to_thread(remove_all, target, self._layers, lambda left: None)
-        await forget(self._records)
+        self._begin()
+        try:
+            pending = self.pending
+            if pending is None:
+                raise NotFound("no migration of the storage is pending")
+            if pending.switched:
+                raise Conflict(f"the migration is done: {pending.target} is in use")
+            target = await self._driver(pending.target, pending.target_options)
+            await asyncio.to_thread(remove_all, target, self._layers, lambda left: None)
+            await forget(self._records)
+        finally:
+            self._report = None
 
     async def recover(self) -> None:
         """At the daemon's start, when the containers are taken over."""
@@ -115,16 +109,23 @@ class Migration:
         pending = self.pending
         if pending is None:
             return
-        report = Progress()
-        await self._start_again(report)
+        report = self._begin()
+        await self._halting.bring_back(report)
         if not pending.switched:
             log.warning(
                 "the migration of the storage from %s to %s is not complete: 'naru storage migrate"
                 " --to %s' goes on with it",
                 pending.source, pending.target, pending.target,
             )  # fmt: skip
+            self._report = None
             return
-        self._tasks.spawn(self._remove_former(report), name=f"removal of {pending.source}")
+        self._tasks.spawn(self._end(report), name=f"removal of {pending.source}")
+
+    def _begin(self) -> Progress:
+        if self._report is not None:
+            raise Conflict("a migration of the storage is under way")
+        self._report = Progress()
+        return self._report
 
     # -- the steps ------------------------------------------------------------------------------
 
@@ -142,6 +143,12 @@ class Migration:
         finally:
             self._report = None
             report.finish(error)
+
+    async def _end(self, report: Progress) -> None:
+        try:
+            await self._remove_former(report)
+        finally:
+            self._report = None
 
     async def _migrate(self, wanted: Wanted, report: Progress) -> None:
         here = self._layers.driver.name
@@ -180,7 +187,7 @@ class Migration:
             undo.push_async_callback(carrying.end)
             await carrying.begin()
             await carrying.shared()
-            undo.push_async_callback(self._start_again, report)
+            undo.push_async_callback(self._halting.bring_back, report)
             try:
                 await undo.enter_async_context(self._layers.still(seconds=_PATIENCE))
             except TimeoutError:
@@ -188,7 +195,10 @@ class Migration:
                     "layers are being made or read (a pull, load, build or commit): try again when"
                     " that has ended; what was carried is kept"
                 ) from None
-            await self._stop_running(stop=wanted.stop, report=report)
+            pending = self.pending
+            assert pending is not None
+            await self._halting.halt(pending, stop=wanted.stop, report=report)
+            await self._halting.await_unmounted(seconds=_PATIENCE)
             await carrying.shared()
             containers = self._containers.all()
             await carrying.writable(containers)
@@ -197,27 +207,6 @@ class Migration:
             await asyncio.to_thread(sync_filesystem, self._layers.data_root)
             await self._switch(carrying.target, containers)
             report.emit(status(f"Switched to {carrying.target.name}"))
-
-    async def _stop_running(self, *, stop: bool, report: Progress) -> None:
-        active = planning.must_stop(self._containers.all())
-        planning.check_running(active, stop=stop)
-        pending = self.pending
-        assert pending is not None
-        stopped = list(dict.fromkeys([*pending.stopped, *(each.id for each in active)]))
-        if active:
-            # Before the first is stopped: whoever comes after a crash must know.
-            await self._save(msgspec.structs.replace(pending, stopped=stopped))
-        for container in active:
-            report.emit(status(f"Stopping {container.name}"))
-            await self._stop.stop(container.id)
-            if (teardown := self._containers.live(container).teardown) is not None:
-                await asyncio.wait({teardown})
-        names = {each.id: each.name for each in self._containers.all()}
-        busy = await self._layers.await_unmounted(list(names), seconds=_PATIENCE)
-        if busy:
-            raise Conflict(
-                f"files of containers are in use: {', '.join(names.get(i, i) for i in busy)}"
-            )
 
     async def _switch(self, target: StorageDriver, containers: list[ContainerRecord]) -> None:
         records, pending = self._records, self.pending
@@ -267,24 +256,6 @@ class Migration:
                 await self._records.commit(put(self._records.containers, late))
         await forget(self._records)
         report.emit(step("Removed", pending.source))
-
-    async def _start_again(self, report: Progress) -> None:
-        pending = self.pending
-        if pending is None or not pending.stopped:
-            return
-        for container_id in pending.stopped:
-            container = self._containers.get(container_id)
-            if container is None:
-                continue
-            try:
-                if await self._start(container_id):
-                    report.emit(status(f"Started {container.name}"))
-            except NaruError as error:
-                log.warning("container %s does not start again: %s", container.name, error)
-                report.emit(status(f"WARNING: {container.name} does not start again: {error}"))
-        pending = self.pending
-        if pending is not None:
-            await self._save(msgspec.structs.replace(pending, stopped=[]))
 
     # -- before it begins -----------------------------------------------------------------------
 

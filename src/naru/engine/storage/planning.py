@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from naru.engine.images.progress import human_size
 from naru.spec.containers import ContainerRecord, Status
 from naru.spec.errors import Conflict, InvalidParameter
@@ -93,6 +95,25 @@ def check_running(active: Sequence[ContainerRecord], *, stop: bool) -> None:
             f"containers are running with --rm: {_names(doomed)}: stopping would remove them; stop"
             " them yourself, or wait for their end"
         )
+
+
+def halted(pending: MigrationRecord, active: Iterable[ContainerRecord]) -> MigrationRecord:
+    """With those that are about to be stopped, beside those that an earlier attempt has."""
+    active = list(active)
+    paused = [each.id for each in active if each.state.status is Status.PAUSED]
+    return msgspec.structs.replace(
+        pending,
+        stopped=list(dict.fromkeys([*pending.stopped, *(each.id for each in active)])),
+        paused=list(dict.fromkeys([*pending.paused, *paused])),
+    )
+
+
+def brought_back(pending: MigrationRecord, container_id: str) -> MigrationRecord:
+    return msgspec.structs.replace(
+        pending,
+        stopped=[each for each in pending.stopped if each != container_id],
+        paused=[each for each in pending.paused if each != container_id],
+    )
 
 
 def advice(target: str, *, named: str, options: Sequence[str], given: Sequence[str]) -> list[str]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
+
 from naru.engine.check.blobs import BlobInspection
 from naru.engine.check.check import Check
 from naru.engine.check.finding import Finding
+from naru.engine.check.migration import MigrationInspection
 from naru.engine.images.library import Library
 from naru.spec.errors import InternalError
 from naru.spec.images import BlobRecord
 from naru.spec.oci import digest_of
+from naru.spec.storage import MigrationRecord
 from naru.store.blobs import BlobStore
 from naru.store.layers import LayerStore
 from naru.store.records import Records, put
@@ -101,4 +105,26 @@ async def test_blobs(tmp_path: Path) -> None:
         growing.commit()
     assert sorted(await kinds()) == ["orphan-blob", "orphan-blob"]
     await layers.close()
+    await records.close()
+
+
+async def test_a_migration_that_waits(tmp_path: Path) -> None:
+    records = Records.open(tmp_path / "records.db")
+    busy = False
+    check = Check(inspections=[MigrationInspection(records=records, under_way=lambda: busy)])
+
+    async def told(*, repair: bool = False) -> list[str]:
+        return [f"{each.state}: {each.text}" async for each in check.run(repair=repair)]
+
+    assert await told() == []
+    pending = MigrationRecord(source="overlay2", target="vfs")
+    await records.commit(put(records.migrations, pending))
+    text = "left: from overlay2, interrupted: overlay2 is in use"
+    assert await told() == await told(repair=True) == [text]
+    busy = True
+    assert await told() == []
+    busy = False
+    switched = msgspec.structs.replace(pending, switched=True)
+    await records.commit(put(records.migrations, switched))
+    assert await told() == ["left: vfs is in use, and what was in overlay2 not all removed"]
     await records.close()

@@ -105,3 +105,14 @@ def test_advice_for_the_next_start() -> None:
     assert "add to the daemon's storage-opts what holds for vfs: size=1G" in advice(
         given=["size=1G"]
     )
+
+
+def test_who_is_stopped_is_remembered_until_brought_back() -> None:
+    pending = MigrationRecord(source="overlay2", target="vfs", stopped=["old"], paused=["old"])
+    active = [container("runs", Status.RUNNING), container("frozen", Status.PAUSED)]
+    halted = planning.halted(pending, active)
+    assert (halted.stopped, halted.paused) == (["old", "runs", "frozen"], ["old", "frozen"])
+    assert planning.halted(halted, active) == halted
+    back = planning.brought_back(planning.brought_back(halted, "old"), "runs")
+    assert (back.stopped, back.paused) == (["frozen"], ["frozen"])
+    assert planning.brought_back(back, "frozen").stopped == []
