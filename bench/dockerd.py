@@ -11,6 +11,9 @@ from tests.harness.daemon import busybox_tar
 from tests.harness.netns import NetworkNamespace
 from tests.harness.ready import await_ready
 
+DOCKERD = "/usr/sbin/dockerd"
+"""Not what PATH says: that may be Naru's own alias."""
+
 
 class Dockerd:
     """The real thing, with its containerd; `stop()` leaves nothing behind."""
@@ -32,7 +35,7 @@ class Dockerd:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 self.netns.command(
-                    "/usr/sbin/dockerd",
+                    DOCKERD,
                     "-H", self.host,
                     "--data-root", str(self.root / "data"),
                     "--exec-root", str(self.root / "exec"),

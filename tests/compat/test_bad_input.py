@@ -13,7 +13,7 @@ from tests.harness.daemon import Daemon
 
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=60)
         self._path = path
 
     def connect(self) -> None:
@@ -80,7 +80,7 @@ def test_is_refused(
 
 def test_a_request_that_is_no_http_closes_the_connection(daemon: Daemon) -> None:
     with socket.socket(socket.AF_UNIX) as raw:
-        raw.settimeout(10)
+        raw.settimeout(60)
         raw.connect(str(daemon.socket))
         raw.sendall(b"\x16\x03\x01 not http\r\n\r\n")
         assert raw.recv(4096).startswith(b"HTTP/1.1 400")

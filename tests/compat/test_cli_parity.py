@@ -15,13 +15,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
+from bench.dockerd import DOCKERD, Dockerd
+from tests.harness.aftermath import until
 from tests.unit.cli.recorder import Recorder
 
 NARU = [sys.executable, "-m", "naru.cli.main"]
@@ -29,7 +30,7 @@ DOCKER = ["docker"]
 BODIES = json.loads((Path(__file__).parents[1] / "unit" / "cli" / "create_bodies.json").read_text())
 
 pytestmark = pytest.mark.skipif(
-    not (shutil.which("docker") and shutil.which("dockerd") and os.geteuid() == 0),
+    not (shutil.which("docker") and os.access(DOCKERD, os.X_OK) and os.geteuid() == 0),
     reason="needs docker, dockerd and root",
 )
 
@@ -60,49 +61,27 @@ def call(client: list[str], host: str, argv: str) -> tuple[str, str, int]:
 @pytest.fixture(scope="module")
 def host() -> Iterator[str]:
     """A dockerd on private roots, with busybox and a container that runs."""
-    root = Path(tempfile.mkdtemp(prefix="naru-parity-"))
-    address = f"unix://{root}/s"
-    with (root / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [
-                "dockerd", "--data-root", f"{root}/data", "--exec-root", f"{root}/exec",
-                "-p", f"{root}/pid", "-H", address, "--bridge=none", "--iptables=false",
-                "--storage-driver", "vfs", "--containerd-namespace", f"parity{os.getpid()}",
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
+    server = Dockerd("--bridge=none", "--iptables=false", "--storage-driver", "vfs")
     try:
-        waited = 0
-        while call(DOCKER, address, "version")[2]:
-            waited += 1
-            if server.poll() is not None or waited > 200:
-                pytest.skip("dockerd does not start here")
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add("/bin/busybox", "bin/busybox")
-            for name in ("sh", "sleep", "echo", "true"):
-                link = tarfile.TarInfo(f"bin/{name}")
-                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-                tar.addfile(link)
-        subprocess.run(
-            ["docker", "-H", address, "import", "-", "busybox:latest"],
-            input=archive.getvalue(),
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-        _, error, status = call(
-            DOCKER, address, "run -d --name c1 -l a=b busybox sh -c 'echo out; sleep 600'"
-        )
-        if status:
-            pytest.skip(f"dockerd runs no containers here: {error}")
-        yield address
-        call(DOCKER, address, "rm -f c1")
+        server.start()
+        server.docker("import", "-", "busybox:latest", input=_busybox())
+        script = "echo out; sleep 600"
+        server.docker("run", "-d", "--name", "c1", "-l", "a=b", "busybox", "sh", "-c", script)
+        until(lambda: server.docker("logs", "c1") == "out\n")
+        yield server.host
     finally:
-        server.terminate()
-        server.wait(30)
-        subprocess.run(["umount", "-R", f"{root}/data"], stderr=subprocess.DEVNULL, check=False)
-        shutil.rmtree(root, ignore_errors=True)
+        server.stop()
+
+
+def _busybox() -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add("/bin/busybox", "bin/busybox")
+        for name in ("sh", "sleep", "echo", "true"):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    return archive.getvalue()
 
 
 SAME = """
@@ -197,7 +176,7 @@ def test_a_terminal_session(host: str, client: list[str]) -> None:
     env = {**os.environ, "DOCKER_HOST": host, "NARU_HOST": host}
     program, *before = client
     script = "run -it --name tty --rm --network none busybox sh"
-    shell = pexpect.spawn(program, [*before, *script.split()], env=env, timeout=30)
+    shell = pexpect.spawn(program, [*before, *script.split()], env=env, timeout=60)
     shell.expect("#")
     shell.send("echo a$((1+1))\r")
     shell.expect("a2")
@@ -205,7 +184,7 @@ def test_a_terminal_session(host: str, client: list[str]) -> None:
     shell.expect(pexpect.EOF)
     shell.close()
     assert shell.exitstatus == 0
-    again = pexpect.spawn(program, [*before, "attach", "tty"], env=env, timeout=30)
+    again = pexpect.spawn(program, [*before, "attach", "tty"], env=env, timeout=60)
     again.send("exit 9\r")
     again.expect(pexpect.EOF)
     again.close()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.harness import aftermath
 from tests.harness.daemon import BIN, Daemon
 
 
@@ -61,7 +63,7 @@ def test_a_second_daemon_on_the_same_root_refuses(make) -> None:  # type: ignore
     second = subprocess.run(
         [str(BIN / "narud"), "-H", f"unix://{daemon.root}/second.sock", "--data-root", str(daemon.data_root),
          "--exec-root", str(daemon.root / "exec2"), "-p", str(daemon.root / "pid2")],
-        capture_output=True, text=True, timeout=20, check=False,
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert second.returncode == 1
     assert str(daemon.data_root) in second.stderr
@@ -89,7 +91,7 @@ def test_bad_options_are_named(options: tuple[str, ...], text: str, tmp_path) ->
     done = subprocess.run(
         [str(BIN / "narud"), "--data-root", str(tmp_path / "d"), "--exec-root", str(tmp_path / "e"),
          "-p", str(tmp_path / "pid"), *(() if "-H" in options else ("-H", f"unix://{tmp_path}/s")), *options],
-        capture_output=True, text=True, timeout=20, check=False,
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1 or done.returncode == 125
     assert text in done.stderr
@@ -100,7 +102,7 @@ def test_a_bad_daemon_json_names_the_key(tmp_path) -> None:  # type: ignore[no-u
     config.write_text(json.dumps({"nosuch-key": 1}))
     done = subprocess.run(
         [str(BIN / "narud"), "--config-file", str(config), "--validate"],
-        capture_output=True, text=True, timeout=20, check=False,
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert (
@@ -128,12 +130,12 @@ def test_containers_outlive_the_daemon(make) -> None:  # type: ignore[no-untyped
 def test_exit_codes_while_the_daemon_was_away(make) -> None:  # type: ignore[no-untyped-def]
     daemon = make().start()
     daemon.make_busybox()
-    cid = daemon.docker(
-        "run", "-d", "busybox", "sh", "-c", "sleep 1; echo last words; exit 23"
-    ).stdout.strip()
+    script = "read line; echo last words; exit 23"
+    cid = daemon.docker("run", "-d", "-i", "busybox", "sh", "-c", script).stdout.strip()
     pid = int(daemon.docker("inspect", "-f", "{{.State.Pid}}", cid).stdout)
     daemon.kill()
-    subprocess.run(["tail", f"--pid={pid}", "-f", "/dev/null"], timeout=20, check=True)
+    Path(f"/proc/{pid}/fd/0").write_text("\n")
+    aftermath.gone(pid)
     daemon.start()
     assert daemon.docker("wait", cid).stdout == "23\n"
     assert daemon.docker("logs", cid).stdout == "last words\n"

@@ -14,7 +14,7 @@ from tests.harness.daemon import Daemon
 
 @pytest.fixture(scope="module")
 def client(daemon: Daemon) -> Iterator[docker.DockerClient]:
-    connected = docker.DockerClient(base_url=daemon.host, timeout=30)
+    connected = docker.DockerClient(base_url=daemon.host, timeout=60)
     yield connected
     connected.close()
 
@@ -103,7 +103,10 @@ def test_attach_socket_carries_stdin(client: docker.DockerClient) -> None:
         socket = container.attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})
         container.start()
         socket._sock.sendall(b"ping\n")
-        assert socket.read(8 + 5)[8:] == b"ping\n"
+        received = b""
+        while len(received) < 8 + 5:
+            received += socket.read(8 + 5 - len(received))
+        assert received[8:] == b"ping\n"
         socket.close()
     finally:
         container.remove(force=True)

@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.harness.aftermath import until
 from tests.harness.daemon import Daemon
 
 
 def out(daemon: Daemon, *argv: str, **kwargs: object) -> str:
     return daemon.docker("run", "--rm", *argv, **kwargs).stdout  # type: ignore[arg-type]
+
+
+def await_listener(daemon: Daemon, name: str) -> None:
+    """A start is answered before the server inside listens at its port 80."""
+    until(lambda: ":80 " in daemon.docker("exec", name, "netstat", "-lnt").stdout)
 
 
 def test_prints_what_the_container_prints(daemon: Daemon) -> None:
@@ -261,7 +267,7 @@ def test_pid_ipc_and_network_of_another_container(daemon: Daemon) -> None:
     )
     mine = daemon.docker("exec", "first", "ip", "-4", "addr", "show", "eth0").stdout
     assert address == mine
-    assert "sleep" in out(daemon, "--pid", "container:first", "busybox", "ps")
+    until(lambda: "sleep 60" in out(daemon, "--pid", "container:first", "busybox", "ps"))
     daemon.docker("rm", "-f", "first")
 
 
@@ -283,6 +289,7 @@ def test_containers_of_the_bridge_reach_each_other(daemon: Daemon) -> None:
     address = daemon.docker(
         "inspect", "-f", "{{.NetworkSettings.IPAddress}}", "server"
     ).stdout.strip()
+    await_listener(daemon, "server")
     page = out(daemon, "busybox", "wget", "-qO-", f"http://{address}/passwd")
     assert page.startswith("root:x:0:0")
     daemon.docker("rm", "-f", "server")
@@ -293,11 +300,8 @@ def test_published_ports(daemon: Daemon) -> None:
         "run", "-d", "--name", "web", "-p", "8080:80", "busybox", "httpd", "-f", "-h", "/etc"
     )
     assert daemon.docker("port", "web").stdout.splitlines()[0] == "80/tcp -> 0.0.0.0:8080"
-    fetched = daemon.netns.run(
-        "wget", "-qO-", "--timeout=5", "--tries=1", "http://127.0.0.1:8080/passwd"
-    )
-    if fetched.returncode == 127:
-        fetched = daemon.netns.run("busybox", "wget", "-qO-", "http://127.0.0.1:8080/passwd")
+    await_listener(daemon, "web")
+    fetched = daemon.netns.run("busybox", "wget", "-qO-", "http://127.0.0.1:8080/passwd")
     assert fetched.stdout.startswith("root:x:0:0"), fetched.stderr
     done = daemon.docker(
         "run", "-d", "--name", "web2", "-p", "8080:80", "busybox", "sleep", "9", check=False

@@ -8,13 +8,14 @@ import time
 
 import pexpect
 import pytest
+from tests.harness.aftermath import until
 from tests.harness.daemon import Daemon
 
 
 def spawn(daemon: Daemon, *argv: str) -> pexpect.spawn[str]:
     """The docker CLI in a pseudo-terminal of 40 rows by 100 columns."""
     return pexpect.spawn(
-        "docker", ["-H", daemon.host, *argv], timeout=15, dimensions=(40, 100), encoding="utf-8"
+        "docker", ["-H", daemon.host, *argv], timeout=60, dimensions=(40, 100), encoding="utf-8"
     )
 
 
@@ -35,9 +36,9 @@ def test_terminal_resize_reaches_the_container(daemon: Daemon) -> None:
     shell.expect("/ # ")
     shell.setwinsize(33, 77)
     shell.sendline(
-        "for i in 1 2 3 4 5 6 7 8 9; do [ \"$(stty size)\" = '33 77' ] && break; sleep 0.2; done; stty size"
+        "until [ \"$(stty size)\" = '33 77' ]; do sleep 0.1; done; echo resized $((40 + 2))"
     )
-    shell.expect("33 77")
+    shell.expect("resized 42")  # not the echo of what was typed
     shell.sendline("exit")
     shell.expect(pexpect.EOF)
     shell.close()
@@ -105,9 +106,13 @@ def test_exec_in_a_stopped_container(daemon: Daemon) -> None:
 
 
 def test_logs(daemon: Daemon) -> None:
-    # The order of two pipes is nobody's promise, so they do not write at the same time.
-    script = "echo one; sleep 0.2; echo two >&2; sleep 0.2; echo three"
-    daemon.docker("run", "--name", "ll", "busybox", "sh", "-c", script)
+    # The order of two pipes is nobody's promise, so each line is there before the next is written.
+    script = "mkfifo /go; echo one; read x < /go; echo two >&2; read x < /go; echo three"
+    daemon.docker("run", "-d", "--name", "ll", "busybox", "sh", "-c", script)
+    for line in ("one\n", "two\n"):
+        until(lambda line=line: line in (seen := daemon.docker("logs", "ll")).stdout + seen.stderr)
+        daemon.docker("exec", "ll", "sh", "-c", "echo > /go")
+    assert daemon.docker("wait", "ll").stdout == "0\n"
     done = daemon.docker("logs", "ll")
     assert (done.stdout, done.stderr) == ("one\nthree\n", "two\n")
     assert daemon.docker("logs", "--tail", "1", "ll").stdout == "three\n"
@@ -162,7 +167,7 @@ def test_attach_sees_output_and_exit_code(daemon: Daemon) -> None:
     client.stdin.write(b"hello\n")
     client.stdin.flush()
     assert client.stdout.read() == b"got hello\n"
-    assert client.wait(timeout=10) == 6
+    assert client.wait(timeout=60) == 6
     client.stdin.close()
     client.stdout.close()
     daemon.docker("rm", "aa")

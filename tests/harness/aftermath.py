@@ -14,8 +14,8 @@ from typing import Any
 from tests.harness.daemon import Daemon
 from tests.harness.storm import LABEL, Made, Promise, Storm
 
-SETTLE_SECONDS = 60
-VANISH_SECONDS = 20
+SETTLE_SECONDS = 100
+VANISH_SECONDS = 60
 
 
 def settle(daemon: Daemon) -> None:

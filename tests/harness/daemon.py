@@ -18,7 +18,7 @@ from tests.harness.ready import await_ready
 
 BIN = Path(sys.executable).parent
 _numbers = itertools.count()
-START_TIMEOUT = 30.0
+START_TIMEOUT = 60.0
 
 
 class Daemon:
@@ -89,7 +89,7 @@ class Daemon:
         *argv: str,
         input: str | bytes | None = None,
         check: bool = True,
-        timeout: float = 60,
+        timeout: float = 120,
         env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run the stock docker CLI against this daemon."""
@@ -100,7 +100,7 @@ class Daemon:
         *argv: str,
         input: str | bytes | None = None,
         check: bool = True,
-        timeout: float = 60,
+        timeout: float = 120,
         env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run Naru's own client against this daemon."""
@@ -152,7 +152,7 @@ class Daemon:
         """An orderly stop, as a service manager does it -> exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
 
     def supervisor_pids(self) -> list[int]:
         """The supervisors of this daemon's exec root: one, or none."""

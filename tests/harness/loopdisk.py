@@ -55,7 +55,7 @@ def loop_disk(
             _unmount(root)
 
 
-def _unmount(root: Path, patience: float = 20) -> None:
+def _unmount(root: Path, patience: float = 60) -> None:
     for target in mounts.mounts_below(root):
         if target != root:
             mounts.unmount(target)

@@ -22,7 +22,7 @@ class NetworkNamespace:
         """`argv`, run inside."""
         return ["nsenter", f"--net={self.path}", *argv]
 
-    def run(self, *argv: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*argv), capture_output=True, text=True, timeout=timeout, check=False
         )

@@ -57,7 +57,7 @@ class Registry:
     def _await_ready(self, port: int) -> None:
         needle = f":{port:04X} "
         pidfd = os.pidfd_open(self._process.pid)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         try:
             while time.monotonic() < deadline:
                 if needle in self._netns.run("cat", "/proc/net/tcp", "/proc/net/tcp6").stdout:
@@ -70,5 +70,5 @@ class Registry:
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
         self._log.close()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from tests.harness.daemon import Daemon
 
 WORKERS = 3
-TAKEN_OVER_SECONDS = 2.0
+TAKEN_OVER = b"is in charge"
 LABEL = "storm"
 """Holds the promise's number: names change, this does not."""
 
@@ -76,6 +76,7 @@ class Storm:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._unsupervised = 0.0
+        self._log_then = 0
         self._thread = threading.Thread(target=self._run)
 
     def start(self) -> Storm:
@@ -87,16 +88,21 @@ class Storm:
         """`strike` kills the daemon, the supervisor or both."""
         self.deaths += 1
         self.up.clear()
-        now = time.time()
-        if victims != "daemon":
-            self._unsupervised = now
-        since = self._unsupervised
+        if victims != "daemon" and self._supervised():
+            self._unsupervised, self._log_then = time.time(), self.daemon.log.stat().st_size
+        supervised = self._supervised()
         strike(self.daemon)
         # A daemon that dies before it has replaced the supervisor leaves nobody who could see how
         # a container ends.
-        if victims != "supervisor" and now - since < TAKEN_OVER_SECONDS:
-            self.blackouts.append((since, time.time()))
+        if victims != "supervisor" and not supervised:
+            self.blackouts.append((self._unsupervised, time.time()))
         self.up.set()
+
+    def _supervised(self) -> bool:
+        """Whether the daemon has said, since the supervisor's last death, that there is another."""
+        with self.daemon.log.open("rb") as log:
+            log.seek(self._log_then)
+            return TAKEN_OVER in log.read()
 
     def join(self) -> None:
         self._thread.join()
@@ -143,7 +149,7 @@ class Storm:
             return chance.choice(there) if there else None
 
     def _docker(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        return self.daemon.docker(*argv, check=False, timeout=60)
+        return self.daemon.docker(*argv, check=False, timeout=120)
 
     def _launch(self, made: Made, *options: str) -> subprocess.CompletedProcess[str]:
         label = f"{LABEL}={made.promise.number}"

@@ -160,6 +160,7 @@ class Supervisor:
         except BaseException:
             link.close()
             raise
+        log.info("the supervisor (pid %d) is in charge", self.pid)
         for record in await asyncio.to_thread(_recorded_exits, self._root / "exits"):
             self._tell(record)
 

@@ -17,32 +17,59 @@ def loopback_registry(
     folder: Path, *, storage: Mapping[str, Any] | None = None, tls: Mapping[str, Any] | None = None
 ) -> Iterator[int]:
     """-> its port. Blobs, configuration and log are in `folder`; the options are its own words."""
+    attempts = 5  # somebody else may be given the port before the registry binds it
+    while True:
+        port = _free_port()
+        process = _serve(folder, port, storage or {}, tls)
+        try:
+            if _listens(process, port):
+                break
+        except BaseException:
+            _end(process)
+            raise
+        attempts -= 1
+        assert attempts, (folder / "log").read_text()
+    try:
+        yield port
+    finally:
+        _end(process)
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _serve(
+    folder: Path, port: int, storage: Mapping[str, Any], tls: Mapping[str, Any] | None
+) -> subprocess.Popen[bytes]:
     config = {
         "version": 0.1,
         "log": {"level": "error"},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "blobs")}, **(storage or {})},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "blobs")}, **storage},
         "http": {"addr": f"127.0.0.1:{port}", **({"tls": tls} if tls else {})},
     }
     (folder / "config.yml").write_text(json.dumps(config))
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             ["docker-registry", "serve", folder / "config.yml"], stdout=log, stderr=log
         )
-    try:
-        deadline = time.monotonic() + 20
-        while not _listens(port):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, "the registry does not start"
-            time.sleep(0.05)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until it does -> False when it has ended instead."""
+    deadline = time.monotonic() + 60
+    needle = f"0100007F:{port:04X} 00000000:0000 0A"  # not by a connection: see self-connects
+    while needle not in Path("/proc/net/tcp").read_text():
+        if process.poll() is not None:
+            return False
+        assert time.monotonic() < deadline, "the registry does not start"
+        time.sleep(0.05)
+    return process.poll() is None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(60)

@@ -108,7 +108,7 @@ class Host:
         )
         return await self.containers.save(started)
 
-    async def inside(self, record: ContainerRecord, *argv: str, timeout: float = 10) -> str:
+    async def inside(self, record: ContainerRecord, *argv: str, timeout: float = 60) -> str:
         """The output of a command in the container's namespace."""
         path = self.root / "exec" / "netns" / record.id
         return await command("nsenter", f"--net={path}", *argv, timeout=timeout)
@@ -116,9 +116,9 @@ class Host:
     async def serve(self, record: ContainerRecord, port: int, answer: str) -> None:
         """One TCP answer at a port inside, then nothing more; returns once it listens."""
         path = self.root / "exec" / "netns" / record.id
-        argv = ["nsenter", f"--net={path}", "timeout", "20", "busybox", "nc", "-l", "-p", str(port)]
+        argv = ["nsenter", f"--net={path}", "timeout", "60", "busybox", "nc", "-l", "-p", str(port)]
         await asyncio.create_subprocess_exec(*argv, "-e", "echo", answer)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             # The kernel announces no listener, so there is nothing else to wait for.
             while not await self._listens(record, port):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -132,7 +132,7 @@ class Host:
         )
 
 
-async def command(*argv: str, timeout: float = 10) -> str:
+async def command(*argv: str, timeout: float = 60) -> str:
     process = await asyncio.create_subprocess_exec(
         *argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
     )
@@ -143,7 +143,7 @@ async def command(*argv: str, timeout: float = 10) -> str:
 
 async def fetch(address: str, port: int) -> str:
     """What a server on this host, as the thread sees it, answers."""
-    return (await command("busybox", "nc", "-w", "2", address, str(port))).strip()
+    return (await command("busybox", "nc", "-w", "30", address, str(port))).strip()
 
 
 def on_a_host_of_its_own(

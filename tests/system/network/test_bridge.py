@@ -75,7 +75,7 @@ def test_published_ports_are_reached_from_everywhere(tmp_path: Path, backend: st
         assert await fetch("172.17.0.1", 8080) == "from the gateway"
         for client in (other, web):
             await host.serve(web, 80, "from a container")
-            output = await host.inside(client, "busybox", "nc", "-w", "2", "172.17.0.1", "8080")
+            output = await host.inside(client, "busybox", "nc", "-w", "30", "172.17.0.1", "8080")
             assert output.strip() == "from a container"
         assert host.networks.settings(web)["Ports"] == {
             "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]
@@ -207,7 +207,7 @@ def test_user_networks_resolve_names_and_are_apart(tmp_path: Path, backend: str)
         unknown = await host.inside(alien, "busybox", "nslookup", "-type=a", "web", "127.0.0.11")
         assert address not in unknown
         await host.serve(web, 80, "neighbour")
-        reached = await host.inside(client, "busybox", "nc", "-w", "2", address, "80")
+        reached = await host.inside(client, "busybox", "nc", "-w", "30", address, "80")
         assert reached.strip() == "neighbour"
         await host.serve(web, 80, "never")
         denied = await host.inside(alien, "busybox", "nc", "-w", "1", address, "80")
@@ -354,7 +354,7 @@ def test_a_network_with_ipv6(tmp_path: Path, backend: str) -> None:
         await host.serve(web, 80, "by six")
         assert await fetch("fd00:77::1", 8080) == "by six"
         await host.serve(web, 80, "direct")
-        reached = await host.inside(other, "busybox", "nc", "-w", "2", "fd00:77::2", "80")
+        reached = await host.inside(other, "busybox", "nc", "-w", "30", "fd00:77::2", "80")
         assert reached.strip() == "direct"
         for record in (web, other):
             await host.networks.detach(record.id)
@@ -389,14 +389,14 @@ def test_a_udp_client_reaches_the_next_container_at_once(tmp_path: Path) -> None
         await host.start()
         bindings = published("5353", container="53/udp")
         client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        client.settimeout(2)
+        client.settimeout(60)
         client.connect(("127.0.0.1", 5353))  # the same source port throughout
         for name in ("first", "second"):
             record = await host.run(await host.container(name, port_bindings=bindings))
             namespace = await host.plane.namespace(record.id)
             server = namespace.datagram  # a socket inside the container
             server.bind(("0.0.0.0", 53))
-            server.settimeout(2)
+            server.settimeout(60)
             client.send(name.encode())
             data, sender = await asyncio.to_thread(server.recvfrom, 100)
             assert data == name.encode()
@@ -443,7 +443,7 @@ def test_many_at_once(tmp_path: Path) -> None:
         assert len(ports) == 20
         await asyncio.gather(*(host.networks.detach(record.id) for record in running))
         assert list((tmp_path / "exec" / "netns").iterdir()) == []
-        async with asyncio.timeout(20):  # the kernel takes namespaces down in its own time
+        async with asyncio.timeout(60):  # the kernel takes namespaces down in its own time
             while "veth" in await command("ip", "-br", "link"):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         await host.stop()
@@ -483,7 +483,7 @@ def test_without_a_default_bridge_there_is_loopback_alone(tmp_path: Path) -> Non
 async def descriptors(host: Host) -> int:
     """How many this process has, once what was put away is closed and the pool is full again."""
     await host.plane.host_networks()  # by the same worker, in its turn
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while host.plane._pool._ready.qsize() < 4:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     return len(os.listdir("/proc/self/fd"))

@@ -15,7 +15,7 @@ from naru.runtime.seccomp_bpf import SeccompCache
 from naru.runtime.supervisor import Exit, Stdio, Supervisor
 from naru.runtime.warmth import CgroupWarmth
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 
 class Bench:

@@ -92,8 +92,10 @@ async def test_an_end_while_no_supervisor_lives(bench: Bench) -> None:
 
 async def test_daemon_and_supervisor_gone_at_once(bench: Bench, rootfs: Path) -> None:
     """The container runs on, what it writes is kept for the next ones, and its exit is told."""
-    counting = "i=0; while [ $i -lt 40 ]; do echo $i; i=$((i+1)); sleep 0.05; done; exit 4"
-    pid, stdio = await bench.run("c", "sh", "-c", counting)
+    go = rootfs / "tmp" / "go"
+    os.mkfifo(go)
+    counting = "echo 0; read x < /tmp/go; i=1; while [ $i -lt 40 ]; do echo $i; i=$((i+1)); done"
+    pid, stdio = await bench.run("c", "sh", "-c", f"{counting}; exit 4")
     stdio.close()
     await bench.close()
     os.kill(bench.supervisor.pid, signal.SIGKILL)
@@ -102,6 +104,8 @@ async def test_daemon_and_supervisor_gone_at_once(bench: Bench, rootfs: Path) ->
     await again.supervisor.connect()
     try:
         assert [one.pid for one in await again.supervisor.live()] == [pid]
+        await asyncio.wait_for(asyncio.to_thread(go.write_text, "\n"), DEADLINE)
+        go.unlink()
         output = await again.supervisor.stdio("c")
         assert await read_all(output.stdout) == b"".join(b"%d\n" % i for i in range(40))
         assert (await again.finish("c")).status == 4

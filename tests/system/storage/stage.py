@@ -81,7 +81,7 @@ class Stage:
         lines = self.daemon.docker("diff", name).stdout.splitlines()
         return sorted(set(lines) - {"C /srv/small-8"})
 
-    def migrate(self, *argv: str, check: bool = True, timeout: float = 120) -> str:
+    def migrate(self, *argv: str, check: bool = True, timeout: float = 500) -> str:
         done = self.daemon.naru("storage", "migrate", *argv, check=check, timeout=timeout)
         return done.stdout + done.stderr
 

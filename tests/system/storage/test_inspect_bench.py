@@ -89,7 +89,7 @@ def test_the_benchmark_compares_and_cleans_up() -> None:
         picture = daemon.root / "plot.svg"
         done = daemon.naru(
             "storage", "bench", "--quick", "--size", "4m", "--drivers", "overlay2,vfs,aufs",
-            "--svg", str(picture), timeout=120,
+            "--svg", str(picture), timeout=500,
         )  # fmt: skip
         assert "Advice: overlay2" in done.stdout
         assert "first write" in done.stdout
