@@ -15,6 +15,7 @@ from typing import cast
 import h11
 
 from naru.api.body import Body, ClientGone
+from naru.api.header_deadline import HeaderDeadline
 from naru.api.hijack import RawConnection
 from naru.api.messages import HIJACKED, Answer, Response, Stream
 from naru.api.outgoing import Outgoing
@@ -59,6 +60,8 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._lingering = False
         self._watchers: set[asyncio.Future[None]] = set()
+        # Without a word, as Go does: who sends half a header is hardly listening.
+        self._headers_due = HeaderDeadline(lambda: self._transport.close())
         self.task: asyncio.Task[None] | None = None
 
     # What asyncio tells.
@@ -67,6 +70,7 @@ class Connection(asyncio.Protocol):
         # uvloop's transports do not derive from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._out = Outgoing(self._transport, self._http, self._headers)
+        self._headers_due.begin()
         self._opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -94,6 +98,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = True
+        self._headers_due.end()
         if self._body is not None:
             self._body.fail(ClientGone("the client closed the connection"))
         if self._raw is not None:
@@ -149,9 +154,12 @@ class Connection(asyncio.Protocol):
                 assert self._body is not None
                 self._body.finish()
             else:  # NEED_DATA; PAUSED after the last request of a connection
+                if self._body is None and self._http.trailing_data[0]:
+                    self._headers_due.begin()
                 return
 
     def _begin(self, event: h11.Request) -> None:
+        self._headers_due.end()
         headers: dict[str, str] = {}
         for name, value in event.headers:
             key, text = name.decode("latin-1"), value.decode("latin-1")
@@ -183,6 +191,7 @@ class Connection(asyncio.Protocol):
             self._body.fail(InvalidParameter(f"malformed request body: {error}"))
             self._closing = True
             return
+        self._headers_due.end()
         self._out.refuse(error)
         self._linger()
 

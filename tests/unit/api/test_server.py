@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.harness.edge import Edge
 
+from naru.api import header_deadline
 from naru.api.messages import Answer, Request, Response, Stream
 from naru.spec import errors
 
@@ -520,6 +521,24 @@ async def test_what_is_not_http_is_refused(edge: Edge, raw: bytes, status: int) 
     await asyncio.gather(sending, return_exceptions=True)
     client.half_close()
     await client.rest()
+
+
+async def test_headers_must_come_in_time_and_requests_need_not(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge.route("GET", "/thing", say_path)
+    idle, again = await edge.connect(), await edge.connect()
+    for client in (idle, again):
+        await client.send(get("/thing"))
+        assert (await client.answer())[0] == 200
+    monkeypatch.setattr(header_deadline, "SECONDS", 0.01)
+    silent, half = await edge.connect(), await edge.connect()
+    await half.send(b"GET /thing HTTP/1.1\r\nHost: do")
+    await again.send(b"GE")
+    for client in (silent, half, again):
+        assert await client.rest() == b""
+    await idle.send(get("/thing"))
+    assert (await idle.answer())[0] == 200
 
 
 async def test_paths_and_queries_are_decoded(edge: Edge) -> None:
