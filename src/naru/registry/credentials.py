@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from naru.spec.errors import InvalidParameter
-from naru.spec.jsonread import without_nulls
+from naru.spec.jsonfit import without_nulls
 
 T = TypeVar("T")
 

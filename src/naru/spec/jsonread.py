@@ -1,8 +1,4 @@
-"""JSON at the border: bytes to typed, frozen structs, with errors that name the field.
-
-Go's decoder treats `null` as "leave the zero value" and clients rely on it, so nulls are dropped
-before the types are checked.
-"""
+"""JSON at the border: bytes to typed, frozen structs, with errors that name the field."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from naru.spec.errors import InvalidParameter
+from naru.spec.jsonfit import fit
 
 T = TypeVar("T")
 
@@ -31,18 +28,9 @@ def decode(body: bytes, shape: type[T]) -> T:
 def convert(document: Any, shape: type[T]) -> T:
     """Check an already parsed JSON value against `shape`."""
     try:
-        return msgspec.convert(without_nulls(document), shape)
+        return msgspec.convert(fit(shape)(document), shape)
     except msgspec.ValidationError as error:
         raise InvalidParameter(_named(str(error))) from error
-
-
-def without_nulls(value: Any) -> Any:
-    """Drop object members whose value is null, at every depth; nulls in arrays stay."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [without_nulls(item) for item in value]
-    return value
 
 
 def encode(value: Any) -> bytes:

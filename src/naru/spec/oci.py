@@ -17,7 +17,7 @@ from msgspec import field
 
 from naru.spec.containers import ContainerConfig
 from naru.spec.errors import InvalidParameter
-from naru.spec.jsonread import without_nulls
+from naru.spec.jsonfit import without_nulls
 
 T = TypeVar("T")
 

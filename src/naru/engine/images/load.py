@@ -26,7 +26,7 @@ from naru.spec import oci
 from naru.spec import reference as references
 from naru.spec.errors import InternalError, InvalidParameter, NaruError, NotFound
 from naru.spec.images import BlobRecord, ImageRecord
-from naru.spec.jsonread import without_nulls
+from naru.spec.jsonfit import without_nulls
 from naru.spec.oci import Descriptor, Platform
 from naru.spec.reference import Reference
 from naru.store.blobs import BlobStore, Lease
