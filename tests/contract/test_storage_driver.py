@@ -3,7 +3,8 @@
 NARU_TEST_DRIVERS names the drivers to run (space or comma between them), for machines whose kernel
 has more; a driver that is named and does not start fails instead of being skipped.
 NARU_TEST_STORAGE is a directory to work in, to choose the backing file system. Without either,
-"DRIVER on FS" are run as well, on file systems made for the purpose.
+"DRIVER on FS" are run as well, on file systems made for the purpose, and "aufs simulated", which is
+the driver over a stand-in for its kernel (`harness/fake_aufs`).
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.harness.fake_aufs import FakeAufs
 from tests.harness.loopdisk import NoDisk, loop_disk
 
 from naru.kernel import mounts
+from naru.kernel.mounts import Mount
 from naru.spec.errors import NaruError
 from naru.store.choice import choose, known
 from naru.store.driver import Change, ChangeKind, KeepsTars, Stages, StorageDriver
+from naru.store.drivers import aufs
 from naru.store.tarentry import (
     BLOCKDEV,
     CHARDEV,
@@ -51,6 +55,8 @@ class Store:
     def __init__(self, name: str, root: Path) -> None:
         self.root = root
         self.driver: StorageDriver = choose(name, root)
+        self.mount: Callable[[Mount], None] = mounts.mount
+        self.unmount: Callable[[Path, bool], None] = mounts.unmount
 
     def layer(self, name: str, parent: str | None, *members: tuple[Entry, bytes]) -> int:
         self.driver.create(name, parent, writable=False)
@@ -65,11 +71,11 @@ class Store:
             target = Path(where)
             try:
                 for mount in self.driver.mounts(name, target, read_only=read_only):
-                    mounts.mount(mount)
+                    self.mount(mount)
                 yield target
             finally:
                 while mounts.is_mounted(target):
-                    mounts.unmount(target, detach=False)
+                    self.unmount(target, False)
 
     def diff(self, name: str) -> bytes:
         out = io.BytesIO()
@@ -92,7 +98,10 @@ class Store:
 def _parameters() -> list[str]:
     if _NAMED or _BASE:
         return _NAMED or known()
-    return [*(name for name in known() if name != "btrfs"), "btrfs on btrfs", "overlay2 on xfs"]
+    return [
+        *(name for name in known() if name != "btrfs"),
+        "btrfs on btrfs", "overlay2 on xfs", "aufs simulated",
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -112,15 +121,23 @@ def disks() -> Iterator[Callable[[str], str | None]]:
 
 
 @pytest.fixture(params=_parameters())
-def store(request: pytest.FixtureRequest, disks: Callable[[str], str | None]) -> Iterator[Store]:
+def store(
+    request: pytest.FixtureRequest,
+    disks: Callable[[str], str | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Store]:
     name, _, kind = request.param.partition(" on ")
+    name, _, variant = name.partition(" ")
     try:
         base = disks(kind)
     except NoDisk as error:
         pytest.skip(str(error))
     with tempfile.TemporaryDirectory(prefix="naru-driver-", dir=base) as where:
         try:
-            made = Store(name, Path(where) / "data")
+            if variant:
+                made = _with_simulated_aufs(Path(where), monkeypatch)
+            else:
+                made = Store(name, Path(where) / "data")
         except NaruError as error:
             if _NAMED:
                 raise
@@ -129,6 +146,16 @@ def store(request: pytest.FixtureRequest, disks: Callable[[str], str | None]) ->
             yield made
         finally:
             made.clean()
+
+
+def _with_simulated_aufs(where: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    fake = FakeAufs(where)
+    monkeypatch.setattr(aufs, "filesystems", lambda: {"aufs"})
+    monkeypatch.setattr(aufs, "mount", fake.mount)
+    monkeypatch.setattr(aufs, "unmount", fake.unmount)
+    store = Store("aufs", where / "data")
+    store.mount, store.unmount = fake.mount, fake.unmount
+    return store
 
 
 def archive(*members: tuple[Entry, bytes]) -> bytes:

@@ -106,6 +106,7 @@ class Extractor:
                 raise ExtractError(f"{entry.name!r}: {reason}") from error
             except OverflowError as error:
                 raise ExtractError(f"{entry.name!r}: {error}") from error
+        self._show_replaced()
         self._finish_directories()
         return self.written
 
@@ -338,6 +339,14 @@ class Extractor:
         with contextlib.suppress(NotADirectoryError, FileNotFoundError):
             opened, _inherits = self._directories.get(path)
             whiteouts.make_opaque(opened, lambda child: f"{path}/{child}" in self._mine)
+
+    def _show_replaced(self) -> None:
+        if self._whiteouts is None:
+            return
+        for path in self._hidden & self._mine:
+            parent, _, name = path.rpartition("/")
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                self._whiteouts.replaced(self._directories.get(parent)[0], name)
 
 
 def _clean(name: str) -> str:

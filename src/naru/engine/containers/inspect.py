@@ -65,7 +65,7 @@ class Inspect:
             "AppArmorProfile": _apparmor(record),
             "ExecIDs": self._execs.of_container(record.id) or None,
             "HostConfig": shown.host_config(record.host_config),
-            "GraphDriver": {"Data": self._layers.data(record.id), "Name": record.driver},
+            "GraphDriver": {"Data": self._layers.data(record.id) or None, "Name": record.driver},
             **sizes,
             "Mounts": [shown.mount_point(mount) for mount in record.mounts],
             "Config": shown.container_config(record.config),

@@ -1,78 +1,113 @@
 """aufs: branches stacked by a file system that is not in Linux's own tree.
 
-`<id>/diff` is a branch; what it hides is written down in it as `.wh.` files, which are those of a
-layer tar too. `<id>/layers` names the branches below, topmost first. Written to the interface of
-aufs(5): a mount's `br:` option, then `append:` in remounts for what an option page cannot hold.
+    <id>/diff     a branch; what it hides is in it as `.wh.` files, which are a layer tar's too
+    <id>/layers   the branches below, topmost first, one a line, relative to the root
+    <id>/flat     at some depth: all that the parent shows, in one branch (see `aufs_flat`)
+    <id>/merged   where it is mounted
+
+aufs mounts no more than 127 branches, so every hundredth layer of an image begins a new stack on
+one branch with all that is below it, hard-linked. Written to aufs(5).
 """
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar, Final, cast
 
 from naru.kernel.mounts import Mount, mount, unmount
 from naru.spec.errors import Unsupported
 from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
+from naru.store.drivers.aufs_branches import (
+    MOST_BRANCHES,
+    branch_mounts,
+    mount_options,
+    xino_directory,
+)
+from naru.store.drivers.aufs_flat import flatten
 from naru.store.drivers.homes import Homes, make_directory, size_option
 from naru.store.drivers.probe import backing_filesystem, filesystem_type, filesystems
+from naru.store.drivers.unplaced import Unplaced, note, noted, placed
 from naru.store.extract import Extractor
+from naru.store.skeleton import TarKeeper, tar_pieces, tar_size
 from naru.store.treecopy import copy_root_attributes
 from naru.store.upper import AufsMarks, UpperDiff
+from naru.store.whiteouts import AufsWhiteouts
 
-_UNSUITABLE = ("aufs", "btrfs", "ecryptfs", "overlay")
-_XINO = "/dev/shm/aufs.xino"
-# One page is the limit of mount(2)'s data; the options around the branches need room too.
-_PAGE = 3800
+_UNSUITABLE = ("aufs", "btrfs", "ecryptfs", "overlay", "ramfs")
+_DEEPEST: Final = 100
+"""Branches of an image; what is left of those that aufs mounts is for containers' layers."""
 
 
 class Aufs:
     name: ClassVar[str] = "aufs"
+    apart: ClassVar[bool] = True
 
     def __init__(self, root: Path, options: Mapping[str, str]) -> None:
         size = size_option(self.name, options)
-        if "aufs" not in filesystems():
-            raise Unsupported(
-                "driver not supported: aufs: 'aufs' is not in /proc/filesystems: this kernel has"
-                " no aufs, or its module is not loaded (modprobe aufs)"
-            )
+        if refusal := _refusal():
+            raise Unsupported(f"driver not supported: aufs: {refusal}")
+        if any(character in str(root) for character in ":,="):
+            raise Unsupported(f"driver not supported: aufs: no branch may be named like {root}")
         root.mkdir(mode=0o710, parents=True, exist_ok=True)
         if (kind := filesystem_type(root)) in _UNSUITABLE:
             raise Unsupported(f"driver not supported: aufs: it cannot lie on {kind} ({root})")
         self._homes = Homes(root, self.name, size)
-        self._dirperm1 = _knows_dirperm1(root)
+        self._xino = xino_directory()
+        self._dirperm1 = _knows_dirperm1(root, self._xino)
 
     def create(
         self, layer: str, parent: str | None, *, writable: bool, size: int | None = None
     ) -> None:
-        below = [parent, *self._below(parent)] if parent else []
+        if parent and writable and len(self._below(parent)) + 2 > MOST_BRANCHES:
+            raise Unsupported(f"aufs: more than {MOST_BRANCHES} layers, writable ones among them")
         home = self._homes.make(layer, writable=writable, size=size)
         make_directory(home / "diff", 0o755)
         make_directory(home / "merged", 0o700)
         if parent:
             copy_root_attributes(self._homes[parent] / "diff", home / "diff")
-            (home / "layers").write_text("\n".join(below))
+            self._put_over(layer, parent, writable=writable)
 
     def remove(self, layer: str) -> None:
         self._homes.remove(layer)
 
     def mounts(self, layer: str, target: Path, *, read_only: bool = False) -> Sequence[Mount]:
-        return branch_mounts(
-            self._branch(layer),
-            [self._branch(below) for below in self._below(layer)],
-            target,
-            read_only=read_only,
-            dirperm=self._dirperm1,
-        )
+        options = mount_options(target, xino=self._xino, dirperm1=self._dirperm1)
+        own, below = self._homes[layer] / "diff", self._branches(layer)
+        return branch_mounts(own, below, target, read_only=read_only, options=options)
 
     def apply(self, layer: str, diff: BinaryIO) -> int:
-        # `.wh.` files are what the branch itself holds: unpacked as they are.
-        with Extractor(self._homes[layer] / "diff") as extractor:
-            written = extractor.extract(diff)
-        self._upper(layer).adopt(extractor.implied)
+        home = self._homes[layer]
+        with (
+            TarKeeper(diff, home, home / "diff") as kept,
+            Extractor(home / "diff", whiteouts=AufsWhiteouts(), witness=kept) as extractor,
+        ):
+            written = extractor.extract(cast(BinaryIO, kept))
+        if (home / "layers").exists():
+            self._upper(layer).adopt(extractor.implied)
+        else:
+            note(home, Unplaced(sorted(extractor.implied), root_named=extractor.root_named))
         return written
+
+    def place(self, layer: str, parent: str | None) -> None:
+        home = self._homes[layer]
+        unplaced = noted(home)
+        if parent is not None:
+            self._put_over(layer, parent, writable=False)
+            if not unplaced.root_named:
+                copy_root_attributes(self._homes[parent] / "diff", home / "diff")
+            self._upper(layer).adopt(unplaced.implied)
+        placed(home)
+
+    def tar_size(self, layer: str) -> int | None:
+        return tar_size(self._homes[layer])
+
+    def tar_pieces(self, layer: str) -> Iterator[bytes]:
+        home = self._homes[layer]
+        return tar_pieces(home, home / "diff")
 
     def diff(self, layer: str, out: BinaryIO) -> None:
         self._upper(layer).write(out)
@@ -84,11 +119,10 @@ class Aufs:
         return usage_of(self._homes[layer] / "diff")
 
     def status(self) -> Sequence[tuple[str, str]]:
-        count = sum(1 for _ in self.layers())
         return [
             ("Root Dir", str(self._homes.root)),
             ("Backing Filesystem", backing_filesystem(self._homes.root)),
-            ("Dirs", str(count)),
+            ("Dirs", str(len(set(self.layers())))),
             ("Dirperm1 Supported", str(self._dirperm1).lower()),
         ]
 
@@ -98,58 +132,68 @@ class Aufs:
     def layers(self) -> Iterator[str]:
         return self._homes.layers()
 
-    def _branch(self, layer: str) -> Path:
-        return self._homes[layer] / "diff"
+    def _put_over(self, layer: str, parent: str, *, writable: bool) -> None:
+        home = self._homes[layer]
+        below = [f"{parent}/diff", *self._below(parent)]
+        if not writable and len(below) >= _DEEPEST:
+            make_directory(home / "flat", 0o755)
+            flatten([self._homes.root / branch for branch in below], home / "flat")
+            below = [f"{layer}/flat"]
+        (home / "layers").write_text("\n".join(below))
 
     def _below(self, layer: str) -> list[str]:
+        """Relative to the root."""
         try:
             return (self._homes[layer] / "layers").read_text().split("\n")
         except FileNotFoundError:
             return []
 
+    def _branches(self, layer: str) -> list[Path]:
+        found = []
+        for branch in self._below(layer):
+            owner, _, kind = branch.partition("/")
+            found.append(self._homes[owner] / kind)
+        return found
+
     def _upper(self, layer: str) -> UpperDiff:
-        lowers = [self._branch(below) for below in self._below(layer)]
-        return UpperDiff(self._branch(layer), lowers, AufsMarks())
+        return UpperDiff(self._homes[layer] / "diff", self._branches(layer), AufsMarks())
 
 
-def _knows_dirperm1(root: Path) -> bool:
+def _refusal() -> str | None:
+    """Why this kernel has no aufs, with what was looked for; None where it has."""
+    if "aufs" in filesystems():
+        return None
+    try:
+        done = subprocess.run(
+            ["modprobe", "aufs"], capture_output=True, text=True, check=False, timeout=30
+        )
+        tried = done.stderr.strip() or "done"
+    except OSError as error:
+        tried = str(error.strerror)
+    if "aufs" in filesystems():
+        return None
+    return f"'aufs' is not in /proc/filesystems, and tried modprobe aufs ({tried})"
+
+
+def _knows_dirperm1(root: Path, xino: str | None) -> bool:
     """aufs refuses a mount with an option that it does not know, so it is asked by one."""
     with tempfile.TemporaryDirectory(prefix=".probe-", dir=root) as where:
-        for name in ("branch", "target"):
+        for name in ("top", "below", "target"):
             (Path(where) / name).mkdir()
-        target = Path(where) / "target"
-        try:
-            mount(Mount("aufs", "none", target, [f"br:{where}/branch=rw", "dirperm1"]))
-        except OSError:
-            return False
-        unmount(target)
-        return True
-
-
-def branch_mounts(
-    top: Path, below: Sequence[Path], target: Path, *, read_only: bool, dirperm: bool
-) -> list[Mount]:
-    """One mount with as many branches as its option page holds, a remount for each further page.
-
-    `+wh` lets a read-only branch's whiteouts count; without it they would be shown as files.
-    """
-    # xino: aufs's inode tables, off the branches. dio: O_DIRECT works. dirperm1: a directory's
-    # mode is that of the topmost branch alone.
-    tail = ["dio", f"xino={_XINO}", *(["dirperm1"] if dirperm else [])]
-    mode = "ro+wh" if read_only else "rw"
-    first = [f"br:{top}={mode}"]
-    left = [f"{path}=ro+wh" for path in below]
-    used = len(first[0])
-    while left and used + len(left[0]) + 1 < _PAGE:
-        used += len(left[0]) + 1
-        first.append(left.pop(0))
-    flags = ["ro"] if read_only else []
-    found = [Mount("aufs", "none", target, [":".join(first), *tail, *flags])]
-    while left:
-        page: list[str] = []
-        used = 0
-        while left and used + len(left[0]) + 8 < _PAGE:
-            used += len(left[0]) + 8
-            page.append(f"append:{left.pop(0)}")
-        found.append(Mount("aufs", "none", target, ["remount", *page, *flags]))
-    return found
+        target = Path(where, "target")
+        for dirperm1 in (True, False):
+            options = mount_options(target, xino=xino, dirperm1=dirperm1)
+            [wanted] = branch_mounts(
+                Path(where, "top"), [Path(where, "below")], target, read_only=False, options=options
+            )
+            try:
+                mount(wanted)
+            except OSError as error:
+                refusal = error
+            else:
+                unmount(target)
+                return dirperm1
+    raise Unsupported(
+        f"driver not supported: aufs: cannot be mounted on {backing_filesystem(root)}"
+        f" ({refusal}): the kernel's log says why"
+    )

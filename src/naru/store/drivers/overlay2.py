@@ -9,13 +9,12 @@ What a layer's tar had besides its files' contents is in `<id>/tar-skeleton`: se
 from __future__ import annotations
 
 import base64
-import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, ClassVar, NamedTuple, cast
+from typing import BinaryIO, ClassVar, cast
 
 from naru.kernel.mounts import Mount
 from naru.spec.errors import Unsupported
@@ -29,6 +28,7 @@ from naru.store.drivers.probe import (
     overlay_refusal,
     supports_dtype,
 )
+from naru.store.drivers.unplaced import Unplaced, note, noted, placed
 from naru.store.extract import Extractor
 from naru.store.skeleton import TarKeeper, tar_pieces, tar_size
 from naru.store.treecopy import copy_root_attributes
@@ -36,14 +36,6 @@ from naru.store.upper import Marks, OverlayMarks, UpperDiff
 from naru.store.whiteouts import OverlayWhiteouts
 
 _LINKS = "l"
-_UNPLACED = "unplaced"
-
-
-class _Unplaced(NamedTuple):
-    """What is still to be known of a layer without a parent, when it gets one."""
-
-    implied: list[str]
-    root_named: bool
 
 
 class Overlay2:
@@ -113,18 +105,18 @@ class Overlay2:
         if (home / "lower").exists():
             self._upper(layer).adopt(extractor.implied)
         else:
-            _note(home, _Unplaced(sorted(extractor.implied), root_named=extractor.root_named))
+            note(home, Unplaced(sorted(extractor.implied), root_named=extractor.root_named))
         return written
 
     def place(self, layer: str, parent: str | None) -> None:
         home = self._homes[layer]
-        unplaced = _noted(home)
+        unplaced = noted(home)
         if parent is not None:
             self._write_lower(home, self._chain(parent))
             if not unplaced.root_named:
                 copy_root_attributes(self._homes[parent] / "diff", home / "diff")
             self._upper(layer).adopt(unplaced.implied)
-        (home / _UNPLACED).unlink()
+        placed(home)
 
     def tar_size(self, layer: str) -> int | None:
         return tar_size(self._homes[layer])
@@ -193,12 +185,3 @@ class Overlay2:
         """Short names of `parent` and of all below it."""
         own = (self._homes[parent] / "link").read_text()
         return [own, *(link.removeprefix(f"{_LINKS}/") for link in self._lower(parent))]
-
-
-def _note(home: Path, unplaced: _Unplaced) -> None:
-    (home / _UNPLACED).write_text(json.dumps(unplaced))
-
-
-def _noted(home: Path) -> _Unplaced:
-    implied, root_named = json.loads((home / _UNPLACED).read_text())
-    return _Unplaced(implied, root_named=root_named)
