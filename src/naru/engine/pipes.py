@@ -1,7 +1,7 @@
 """Bytes between the event loop and worker threads: bounded both ways, and broken ends are told.
 
 `Inbound` lets a thread read what the loop receives (load, import, cp in); `outbound` lets the loop
-send what a thread writes (save, export, cp out).
+send what a thread writes (save), and `from_worker` what a worker process does (export, cp out).
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ import asyncio
 import collections
 import contextlib
 import io
+import os
 import threading
-from collections.abc import AsyncIterator, Callable
-from typing import BinaryIO, TypeVar, cast
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import BinaryIO, TypeVar, TypeVarTuple, cast
 
+from naru.kernel.workers import Job, Workers
+from naru.store.apart import pipe
 from naru.store.raw_reader import RawReader
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _PIECES = 8
 _PIECE = 1 << 18
@@ -174,3 +178,62 @@ async def outbound(work: Callable[[BinaryIO], object]) -> AsyncIterator[bytes]:
             await asyncio.wait([writing])
         if not writing.cancelled():
             writing.exception()
+
+
+async def from_worker(
+    workers: Workers,
+    fds: Sequence[int],
+    function: Callable[[list[int], *Ts], object],
+    *args: *Ts,
+) -> AsyncIterator[bytes]:
+    """The bytes that `function([a pipe, *fds], *args)` writes in a worker process.
+
+    An error of it ends the iteration; the end of the iteration ends the worker.
+    """
+    reading, writing = pipe()
+    try:
+        begin = asyncio.to_thread(lambda: workers.begin([writing, *fds], function, *args))
+        job = await _begun(asyncio.ensure_future(begin), writing)
+        try:
+            os.set_blocking(reading, False)
+            while piece := await _read(reading):
+                yield piece
+            await asyncio.to_thread(job.result)
+        finally:
+            # Cancelled or not: when this is over nothing of the worker's is open any more.
+            await asyncio.shield(asyncio.to_thread(job.close))
+    finally:
+        os.close(reading)
+
+
+async def _begun(beginning: asyncio.Future[Job[T]], writing: int) -> Job[T]:
+    """The job, once it has its own copy of `writing`, which is closed here."""
+    try:
+        await asyncio.wait([beginning])
+    except asyncio.CancelledError:
+        await asyncio.wait([beginning])
+        if beginning.exception() is None:
+            beginning.result().close()
+        raise
+    finally:
+        os.close(writing)
+    return beginning.result()
+
+
+async def _read(fd: int) -> bytes:
+    """What a pipe that does not block has to give; b"" at its end."""
+    while True:
+        try:
+            return os.read(fd, _PIECE)
+        except BlockingIOError:
+            await _readable(fd)
+
+
+async def _readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(fd)

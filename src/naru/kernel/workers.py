@@ -170,6 +170,10 @@ class Job(Generic[T]):
         self, _kind: type[BaseException] | None, _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:  # fmt: skip
+        self.close()
+
+    def close(self) -> None:
+        """Kill it unless it has ended, and let go of it."""
         self.kill()
         self._socket.close()
         os.close(self._pidfd)

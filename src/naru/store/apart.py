@@ -11,7 +11,7 @@ import fcntl
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, Final, TypeVar, TypeVarTuple, cast
 
@@ -42,19 +42,20 @@ def fed(
     stop: threading.Event,
     function: Callable[[list[int], *Ts], T],
     *args: *Ts,
+    fds: Sequence[int] = (),
 ) -> T:
-    """`function([a pipe with the bytes of source], *args)` in a worker -> its result.
+    """`function([a pipe with the bytes of source, *fds], *args)` in a worker -> its result.
 
     An error of `source` ends the worker, and is raised.
     """
     if isinstance(source, PipeReader):
-        with workers.begin([source.fileno()], function, *args) as job:
+        with workers.begin([source.fileno(), *fds], function, *args) as job:
             source.close()
             return job.result()
     reading, writing = pipe()
     with open(writing, "wb", buffering=0) as out:
         try:
-            job = workers.begin([reading], function, *args)
+            job = workers.begin([reading, *fds], function, *args)
         finally:
             os.close(reading)
         with job:
@@ -72,7 +73,7 @@ def writing(
 ) -> Iterator[BinaryIO]:
     """What `function([a pipe], *args)` writes to it in a worker; an error of it comes at the end.
 
-    Who leaves before the end of the stream ends the worker.
+    Where the block fails for want of what the worker did not write, the worker's error is raised.
     """
     reading, written = pipe()
     with PipeReader(reading) as source:
@@ -81,7 +82,13 @@ def writing(
         finally:
             os.close(written)
         with job:
-            yield cast(BinaryIO, source)
+            try:
+                yield cast(BinaryIO, source)
+            except BaseException:
+                source.close()
+                with contextlib.suppress(BrokenPipeError):
+                    job.result()  # raises why it wrote no more, if that was why
+                raise
             job.result()
 
 

@@ -9,21 +9,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar, cast
 
 from naru.kernel import mounts
 from naru.kernel.mounts import Mount
 from naru.kernel.workers import Workers
-from naru.spec.errors import InternalError, NoSpace, NotFound
+from naru.spec.errors import InternalError, NaruError, NoSpace, NotFound
 from naru.spec.layers import LayerRecord
+from naru.store.apart import goes_apart, writing
+from naru.store.compression import Readable
 from naru.store.driver import Change, KeepsMounts, MountsSlowly, StorageDriver, Usage, Widens
+from naru.store.handover import Handover
 from naru.store.records import Records
 from naru.store.room import Room, is_full
 from naru.store.shared_layers import SharedLayers, mount_all, unmount_all
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
+_BUFFER = 1 << 18
 
 
 class LayerStore(SharedLayers):
@@ -144,6 +151,13 @@ class LayerStore(SharedLayers):
         """Write a container's changes as an OCI changeset tar."""
         await self._run(self._bulk, self.driver.diff, container_id, out)
 
+    async def diff_to(self, container_id: str, take: Callable[[Readable], T]) -> T:
+        """Call `take`, in a thread, with a container's changes as an OCI changeset tar.
+
+        The tar is written while it is read. Where that fails, its error is the one raised.
+        """
+        return await self._run(self._bulk, self._diff_to, container_id, take)
+
     async def changes(self, container_id: str) -> list[Change]:
         return await self._run(self._bulk, lambda: list(self.driver.changes(container_id)))
 
@@ -232,6 +246,35 @@ class LayerStore(SharedLayers):
 
     # -- inside ---------------------------------------------------------------------------------
 
+    def _diff_to(self, container_id: str, take: Callable[[Readable], T]) -> T:
+        if workers := goes_apart(self.driver, self.workers):
+            with writing(workers, _diff_apart, self.driver, container_id) as source:
+                return take(source)
+        between = Handover()
+        failures: list[BaseException] = []
+
+        def write() -> None:
+            try:
+                self.driver.diff(container_id, cast(BinaryIO, between.writer))
+                between.finish()
+            except BaseException as error:
+                failures.append(error)
+                between.fail(error)
+
+        thread = threading.Thread(target=write, name=f"diff of {container_id[:12]}")
+        thread.start()
+        try:
+            return take(between.reader)
+        except BaseException:
+            between.leave()
+            thread.join()
+            if failures and isinstance(failures[0], NaruError):
+                raise failures[0] from None
+            raise
+        finally:
+            between.leave()
+            thread.join()
+
     def _named(self) -> set[str]:
         here = self.driver.name
         named = {r.storage_id for r in self._records.layers.values() if r.driver == here}
@@ -266,6 +309,12 @@ class LayerStore(SharedLayers):
 
     def _lock(self, name: str) -> _Lock:
         return self._locks.setdefault(name, _Lock(self._locks, name))
+
+
+def _diff_apart(fds: list[int], driver: StorageDriver, layer: str) -> None:
+    """In a worker."""
+    with open(fds[0], "wb", buffering=_BUFFER) as out:
+        driver.diff(layer, out)
 
 
 class _Lock:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from naru.kernel import mounts
 from naru.kernel.workers import Workers
@@ -25,6 +25,8 @@ from naru.store.layers import LayerStore
 from naru.store.records import Records
 from naru.store.room import Room
 from naru.store.shared_layers import StagedLayer, mount_all, unmount_all
+
+T = TypeVar("T")
 
 
 class SwitchableLayers(LayerStore):
@@ -154,6 +156,10 @@ class SwitchableLayers(LayerStore):
     async def diff(self, container_id: str, out: BinaryIO) -> None:
         async with self._gate.passing():
             await super().diff(container_id, out)
+
+    async def diff_to(self, container_id: str, take: Callable[[Readable], T]) -> T:
+        async with self._gate.passing():
+            return await super().diff_to(container_id, take)
 
     async def changes(self, container_id: str) -> list[Change]:
         async with self._gate.passing():

@@ -6,6 +6,7 @@ The same members in the same order give the same bytes, whatever machine wrote t
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterable
 from typing import BinaryIO
 
@@ -13,6 +14,13 @@ from naru.store.tarentry import BLOCK, CHUNK, DIRECTORY, HARDLINK, REGULAR, SYML
 
 _SECOND = 1_000_000_000
 _ZEROS = bytes(BLOCK)
+_MOST_ID = 8**7
+_MOST_SIZE = 8**11
+_LATEST = 8**11 - 1
+_COMMON_TAIL = b"ustar\x0000" + bytes(64) + b"0000000\0" * 2 + bytes(167)
+"""Of a member without names of owners, device numbers and prefix."""
+_PAX_OWNER = b"0000644\0" + b"0000000\0" * 2
+_PAX_TAIL = b"x" + bytes(100) + _COMMON_TAIL
 
 
 class TarWriter:
@@ -83,15 +91,18 @@ class TarWriter:
         if not raw_link.isascii():
             pax[b"linkpath"] = _raw(link)
         seconds, fraction = divmod(entry.mtime, _SECOND)
-        if seconds < 0 or seconds >= 8**11 or (fraction and self._subsecond):
+        if seconds < 0 or seconds >= _MOST_SIZE or (fraction and self._subsecond):
             pax[b"mtime"] = _pax_time(entry.mtime if self._subsecond else seconds * _SECOND)
-        for key, value, limit in ((b"uid", entry.uid, 8**7), (b"gid", entry.gid, 8**7),
-                                  (b"size", size, 8**11)):  # fmt: skip
-            if value >= limit:
-                pax[key] = b"%d" % value
-        for attribute in sorted(entry.xattrs or ()):
-            pax[b"SCHILY.xattr." + _raw(attribute)] = (entry.xattrs or {})[attribute]
-        block = _block(entry, raw_name, prefix, raw_link, size, max(0, min(seconds, 8**11 - 1)))
+        if entry.uid >= _MOST_ID:
+            pax[b"uid"] = b"%d" % entry.uid
+        if entry.gid >= _MOST_ID:
+            pax[b"gid"] = b"%d" % entry.gid
+        if size >= _MOST_SIZE:
+            pax[b"size"] = b"%d" % size
+        if entry.xattrs:
+            for attribute in sorted(entry.xattrs):
+                pax[b"SCHILY.xattr." + _raw(attribute)] = entry.xattrs[attribute]
+        block = _block(entry, raw_name, prefix, raw_link, size, max(0, min(seconds, _LATEST)))
         return _pax_blocks(raw_name, pax) + block if pax else block
 
 
@@ -117,36 +128,48 @@ def _split_name(name: bytes) -> tuple[bytes | None, bytes]:
 
 
 def _pax_time(ns: int) -> bytes:
-    sign, ns = ("-", -ns) if ns < 0 else ("", ns)
+    sign, ns = (b"-", -ns) if ns < 0 else (b"", ns)
     seconds, fraction = divmod(ns, _SECOND)
-    text = (
-        f"{sign}{seconds}.{fraction:09d}".rstrip("0").rstrip(".")
-        if fraction
-        else f"{sign}{seconds}"
-    )
-    return text.encode()
+    if not fraction:
+        return b"%b%d" % (sign, seconds)
+    return (b"%b%d.%09d" % (sign, seconds, fraction)).rstrip(b"0")
 
 
 def _block(entry: Entry, name: bytes, prefix: bytes, link: bytes, size: int, seconds: int) -> bytes:
-    block = b"".join((
-        name.ljust(100, b"\0"),
-        b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (
-            entry.mode & 0o7777, entry.uid if entry.uid < 8**7 else 0,
-            entry.gid if entry.gid < 8**7 else 0, size if size < 8**11 else 0, seconds),
-        b"        ", entry.kind.encode(), link.ljust(100, b"\0"), b"ustar\x0000",
-        _raw(entry.uname)[:31].ljust(32, b"\0"), _raw(entry.gname)[:31].ljust(32, b"\0"),
-        b"%07o\0%07o\0" % (entry.devmajor, entry.devminor), prefix.ljust(155, b"\0"),
-    )).ljust(BLOCK, b"\0")  # fmt: skip
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    uid = entry.uid if entry.uid < _MOST_ID else 0
+    gid = entry.gid if entry.gid < _MOST_ID else 0
+    head = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0" % (
+        name.ljust(100, b"\0"), entry.mode & 0o7777, uid, gid,
+        size if size < _MOST_SIZE else 0, seconds,
+    )  # fmt: skip
+    if prefix or entry.uname or entry.gname or entry.devmajor or entry.devminor:
+        tail = b"ustar\x0000%b%b%07o\0%07o\0%b" % (
+            _raw(entry.uname)[:31].ljust(32, b"\0"), _raw(entry.gname)[:31].ljust(32, b"\0"),
+            entry.devmajor, entry.devminor, prefix.ljust(167, b"\0"),
+        )  # fmt: skip
+    else:
+        tail = _COMMON_TAIL
+    return _summed(head, entry.kind.encode() + link.ljust(100, b"\0") + tail)
+
+
+def _summed(head: bytes, rest: bytes) -> bytes:
+    """A header block: what is before its checksum, that, and what is after it."""
+    return b"%b%06o\0 %b" % (head, _sum(head + b"        " + rest), rest)
+
+
+def _sum(block: bytes) -> int:
+    if block.isascii():
+        # adler32's lower half is 1 + the sum of the bytes, modulo 65521: 512 of these are less.
+        return (zlib.adler32(block) & 0xFFFF) - 1
+    return sum(block)
 
 
 def _pax_blocks(name: bytes, pax: dict[bytes, bytes]) -> bytes:
-    body = b"".join(_pax_record(key, pax[key]) for key in sorted(pax))
-    directory, _, last = name.rstrip(b"/").rpartition(b"/")
-    label = (directory + b"/" if directory else b"") + b"PaxHeaders.0/" + last
-    entry = Entry("", "x", mode=0o644, size=len(body))
-    header = _block(entry, label[:100], b"", b"", len(body), 0)
-    return header + body + _ZEROS[: -len(body) % BLOCK]
+    body = b"".join([_pax_record(key, pax[key]) for key in sorted(pax)])
+    directory, slash, last = name.rstrip(b"/").rpartition(b"/")
+    label = (directory + slash if directory else b"") + b"PaxHeaders.0/" + last
+    head = b"%b%b%011o\0%011o\0" % (label[:100].ljust(100, b"\0"), _PAX_OWNER, len(body), 0)
+    return _summed(head, _PAX_TAIL) + body + _ZEROS[: -len(body) % BLOCK]
 
 
 def _pax_record(key: bytes, value: bytes) -> bytes:

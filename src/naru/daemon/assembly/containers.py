@@ -158,7 +158,9 @@ def container_routes(router: RouteTable, base: Foundation, parts: ContainerParts
         resize=Resize(containers=containers, runtimes=runtimes),
         prune=Prune(containers=containers, layers=layers, remove=parts.remove),
     ).register(router)
-    ArchiveRoutes(files=Files(containers=containers, layers=layers)).register(router)
+    ArchiveRoutes(
+        files=Files(containers=containers, layers=layers, workers=base.stores.workers)
+    ).register(router)
     ExecRoutes(execs=parts.execs).register(router)
     StreamRoutes(
         attach=Attach(containers=containers, logs=base.logs),
@@ -210,5 +212,5 @@ def _views(base: Foundation, parts: ContainerParts) -> Views:
         ),
         top=TopProcesses(containers=containers, runtimes=base.runtimes),
         changes=Changes(containers=containers, layers=layers),
-        export=Export(containers=containers, layers=layers),
+        export=Export(containers=containers, layers=layers, workers=base.stores.workers),
     )

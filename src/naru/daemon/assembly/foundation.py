@@ -43,6 +43,7 @@ class Stores:
     layers: SwitchableLayers
     blobs: BlobStore
     room: Room
+    workers: Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,16 +118,17 @@ def open_stores(config: Config) -> Stores:
     driver = choose(name, config.data_root, config.storage_opts)
     log.info("storage driver %s in %s", driver.name, config.data_root)
     room = Room(config.data_root, config.min_free_space)
+    workers = Workers(config.exec_root / "workers.lock")
     layers = SwitchableLayers(
         root=config.data_root,
         records=records,
         driver=driver,
         run_root=config.exec_root,
         room=room,
-        workers=Workers(config.exec_root / "workers.lock"),
+        workers=workers,
     )
     blobs = BlobStore(config.data_root / "blobs", room=room)
-    return Stores(records=records, layers=layers, blobs=blobs, room=room)
+    return Stores(records=records, layers=layers, blobs=blobs, room=room, workers=workers)
 
 
 def oci_runtimes(

@@ -13,24 +13,23 @@ import functools
 import os
 import posixpath
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, NamedTuple
 
-from naru.engine.containers import path_stat, tree_archive, users
+from naru.engine.containers import file_jobs, path_stat, users
 from naru.engine.containers.collaborators import Layers
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.occurrences import occurrence
-from naru.engine.pipes import BrokenStream, Inbound, outbound
+from naru.engine.pipes import BrokenStream, Inbound, from_worker
 from naru.kernel.inroot import open_in_root
+from naru.kernel.workers import Workers
 from naru.spec.containers import ContainerRecord
 from naru.spec.errors import Forbidden, InternalError, InvalidParameter, NoSpace, NotFound
-from naru.store.compression import Inflated
-from naru.store.extract import ExtractError, Extractor
+from naru.store.apart import fed
 from naru.store.room import is_full
-from naru.store.tarentry import DIRECTORY, Entry, TarError
-from naru.store.tarstream import TarReader
 
 _MOST_LINKS: Final = 40
 _NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -45,9 +44,10 @@ class _Place(NamedTuple):
 
 
 class Files:
-    def __init__(self, *, containers: Containers, layers: Layers) -> None:
+    def __init__(self, *, containers: Containers, layers: Layers, workers: Workers) -> None:
         self._containers = containers
         self._layers = layers
+        self._workers = workers
 
     async def stat(self, ref: str, path: str) -> dict[str, Any]:
         """The members of `X-Docker-Container-Path-Stat`."""
@@ -94,13 +94,10 @@ class Files:
     async def _read(self, record: ContainerRecord, path: str) -> AsyncIterator[bytes]:
         async with self._seen(record) as root:
             place, name = self._place(record, root, path), _last(path)
-
-            def write(out: BinaryIO) -> None:
-                with _opened(record, place, path) as fd:
-                    tree_archive.write_tree(fd, name, out)
-
-            async for piece in outbound(write):
-                yield piece
+            with _opened(record, place, path) as fd:
+                pack = file_jobs.pack
+                async for piece in from_worker(self._workers, [fd], pack, name, not record.running):
+                    yield piece
         await self._containers.tell(occurrence(record, "archive-path", path=path))
 
     @asynccontextmanager
@@ -166,42 +163,8 @@ class Files:
                 accounts = users.read_accounts(root)
                 user = users.resolve(record.config.user, (), accounts)
                 owner = (user.uid, user.gid)
-            with _KindKeeper(
-                f"/proc/self/fd/{fd}",
-                keep=keep_kinds,
-                owner=None if owner is None else lambda uid, gid: owner,
-            ) as extractor:
-                try:
-                    extractor.extract(cast(BinaryIO, Inflated(archive)))
-                except (ExtractError, TarError) as error:
-                    raise InvalidParameter(str(error)) from error
-
-
-class _KindKeeper(Extractor):
-    """Refuses to put a file where a directory is, or a directory where a file is."""
-
-    def __init__(
-        self, root: str, *, keep: bool, owner: Callable[[int, int], tuple[int, int]] | None
-    ) -> None:
-        super().__init__(root, owner=owner)
-        self._keep = keep
-        self._current = Entry("")
-
-    def _member(self, reader: TarReader, entry: Entry) -> None:
-        self._current = entry
-        super()._member(reader, entry)
-
-    def _replace(self, directory: int, name: str) -> None:
-        """Called when something is in a member's place, unless both are directories."""
-        if self._keep:
-            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            is_directory = stat.S_ISDIR(status.st_mode)
-            shown = self._current.name.rstrip("/")
-            if is_directory and self._current.kind != DIRECTORY:
-                raise InvalidParameter(f'cannot overwrite directory "{shown}" with non-directory')
-            if not is_directory and self._current.kind == DIRECTORY:
-                raise InvalidParameter(f'cannot overwrite non-directory "{shown}" with directory')
-        super()._replace(directory, name)
+            unpack = file_jobs.unpack
+            fed(self._workers, archive, threading.Event(), unpack, keep_kinds, owner, fds=[fd])
 
 
 def _absolute(path: str) -> str:

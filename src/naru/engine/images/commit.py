@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,12 +17,11 @@ from naru.engine.images.layer_intake import Arrived, KeptLayer, LayerIntake
 from naru.engine.images.library import Library
 from naru.spec import oci
 from naru.spec.containers import ContainerConfig, ContainerRecord
-from naru.spec.errors import Conflict, NaruError
+from naru.spec.errors import Conflict
 from naru.spec.events import Event
 from naru.spec.images import ImageRecord
 from naru.spec.oci import Platform
 from naru.spec.reference import Reference
-from naru.store.handover import Handover
 
 EMPTY_LAYER = "sha256:" + hashlib.sha256(bytes(1024)).hexdigest()
 """The digest of a tar without members: a commit without changes adds no layer."""
@@ -96,34 +95,13 @@ class Committer:
             await self._pauses.unpause(container.id)
 
     async def _diff(self, container: ContainerRecord, intake: LayerIntake) -> Arrived:
-        """The container's changes as a layer: written by one thread, taken in by another."""
-        between = Handover()
-
-        async def write() -> None:
-            try:
-                await self._library.layers.diff(container.id, cast(BinaryIO, between.writer))
-            except BaseException as error:
-                between.fail(error)
-                raise
-            between.finish()
-
-        def take() -> Arrived:
-            try:
-                return intake.take(cast(BinaryIO, between.reader))
-            finally:
-                between.leave()
-
-        writing = asyncio.create_task(write(), name=f"diff of {container.id[:12]}")
-        taking = asyncio.ensure_future(asyncio.to_thread(take))
+        """The container's changes as a layer: written by one process, taken in by another."""
+        taking = asyncio.ensure_future(self._library.layers.diff_to(container.id, intake.take))
         try:
-            taken = await asyncio.shield(taking)
-        except BaseException:
-            await asyncio.wait([writing, taking])
-            if not writing.cancelled() and isinstance(why := writing.exception(), NaruError):
-                raise why from None
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            await asyncio.wait([taking])  # a thread of it would go on
             raise
-        await writing
-        return taken
 
     async def _unpack(
         self,

@@ -18,7 +18,7 @@ from naru.engine.images.library import Library
 from naru.spec.images import BlobRecord
 from naru.spec.oci import DOCKER_LAYER_GZIP
 from naru.store.blobs import BlobStore, Lease
-from naru.store.compression import GzipWriter, Inflated
+from naru.store.compression import GzipWriter, Inflated, Readable
 from naru.store.driver import KeepsTars, Stages
 from naru.store.piece_reader import PieceReader
 from naru.store.shared_layers import StagedLayer
@@ -73,7 +73,7 @@ class LayerIntake:
         for staged in self._staged:
             await self._library.layers.discard(staged)
 
-    def take(self, tar: BinaryIO, named: str = "") -> Arrived:
+    def take(self, tar: Readable, named: str = "") -> Arrived:
         """Take in a plain tar; `named` is the digest that it should have. For worker threads."""
         if named in self._known:
             hashed = hashlib.sha256()
@@ -129,6 +129,6 @@ def keep(blobs: BlobStore, pieces: Iterable[bytes | memoryview], lease: Lease) -
         return KeptLayer("sha256:" + plain.hexdigest(), ingest.commit(), size)
 
 
-def _pieces(source: BinaryIO) -> Iterable[bytes]:
+def _pieces(source: Readable) -> Iterable[bytes]:
     while piece := source.read(_PIECE):
         yield piece

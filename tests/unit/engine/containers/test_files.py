@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 
 from naru.engine.containers import path_stat
 from naru.engine.containers.files import Files
+from naru.kernel.workers import Workers
 from naru.spec.containers import ContainerConfig, ContainerRecord, HostConfig, MountPoint
 from naru.spec.errors import Forbidden, InvalidParameter, NotFound
 
@@ -69,8 +70,12 @@ def around(tmp_path: Path) -> Surroundings:
 
 
 @pytest.fixture
-def files(around: Surroundings) -> Files:
-    return Files(containers=around, layers=around)  # type: ignore[arg-type]
+def files(around: Surroundings, tmp_path: Path) -> Iterator[Files]:
+    workers = Workers(tmp_path / "workers.lock")
+    try:
+        yield Files(containers=around, layers=around, workers=workers)  # type: ignore[arg-type]
+    finally:
+        workers.close()
 
 
 async def unpacked(files: Files, path: str) -> dict[str, bytes | str]:
