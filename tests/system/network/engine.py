@@ -7,6 +7,7 @@ the kernel takes all of it away when the thread ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import threading
 from collections.abc import Awaitable, Callable
@@ -46,6 +47,7 @@ class Host:
         self.networks: Networks
         self.tasks: Tasks
         self.containers: Containers
+        self._servers: list[asyncio.subprocess.Process] = []
 
     async def start(
         self, settings: NetworkSettings | None = None, *, iptables: bool = True
@@ -116,12 +118,19 @@ class Host:
     async def serve(self, record: ContainerRecord, port: int, answer: str) -> None:
         """One TCP answer at a port inside, then nothing more; returns once it listens."""
         path = self.root / "exec" / "netns" / record.id
-        argv = ["nsenter", f"--net={path}", "timeout", "60", "busybox", "nc", "-l", "-p", str(port)]
-        await asyncio.create_subprocess_exec(*argv, "-e", "echo", answer)
+        argv = ["nsenter", f"--net={path}", "busybox", "nc", "-l", "-p", str(port)]
+        self._servers.append(await asyncio.create_subprocess_exec(*argv, "-e", "echo", answer))
         async with asyncio.timeout(60):
             # The kernel announces no listener, so there is nothing else to wait for.
             while not await self._listens(record, port):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+
+    async def end_servers(self) -> None:
+        """Also those that nobody has asked."""
+        for server in self._servers:
+            with contextlib.suppress(ProcessLookupError):
+                server.kill()
+            await server.wait()
 
     async def _listens(self, record: ContainerRecord, port: int) -> bool:
         sockets = await self.inside(record, "cat", "/proc/net/tcp", "/proc/net/tcp6")
@@ -156,9 +165,11 @@ def on_a_host_of_its_own(
     failure: list[BaseException] = []
 
     async def main() -> None:
+        host = Host(root, backend)
         try:
-            await work(Host(root, backend))
+            await work(host)
         finally:
+            await host.end_servers()
             for path in (root / "exec" / "netns").glob("*"):  # of a test that failed
                 namespaces.unname(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -482,6 +483,7 @@ def test_without_a_default_bridge_there_is_loopback_alone(tmp_path: Path) -> Non
 
 async def descriptors(host: Host) -> int:
     """How many this process has, once what was put away is closed and the pool is full again."""
+    gc.collect()  # what former tests have dropped
     await host.plane.host_networks()  # by the same worker, in its turn
     async with asyncio.timeout(60):
         while host.plane._pool._ready.qsize() < 4:  # noqa: ASYNC110

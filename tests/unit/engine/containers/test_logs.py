@@ -179,7 +179,7 @@ async def test_follow_ends_with_the_process(logs: Logs) -> None:
     await asyncio.sleep(0)
     out(b"unfin")
     out(b"ished\nlast")
-    assert await asyncio.wait_for(pending, 10) == b"unfinished\n"
+    assert await asyncio.wait_for(pending, 60) == b"unfinished\n"
     out.close()
     writer.close(over=True)
     assert [chunk async for chunk in following] == [b"last"]
@@ -205,7 +205,7 @@ async def test_follow_across_rotations(logs: Logs, max_file: str, compress: str)
         await asyncio.sleep(0.01 if burst % 2 else 0)
     out.close()
     writer.close(over=True)
-    assert await asyncio.wait_for(following, 20) == numbered(range(number))
+    assert await asyncio.wait_for(following, 60) == numbered(range(number))
 
 
 async def test_a_stopped_container_is_not_followed(logs: Logs) -> None:
