@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import select
+import json
 import subprocess
-import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from tests.harness.listening import await_listening
 from tests.harness.netns import NetworkNamespace
 
 _CONFIG = """\
@@ -31,19 +32,21 @@ class Registry:
         *,
         users: str = "",
         tls: tuple[Path, Path] | None = None,
+        auth: Mapping[str, Any] | None = None,
     ) -> None:
-        """`users`: lines of an htpasswd file; `tls`: certificate and key."""
+        """`users`: lines of an htpasswd file; `tls`: certificate and key; `auth`: the section."""
         self.address = f"127.0.0.1:{port}"
-        self._netns = netns
         root.mkdir(parents=True, exist_ok=True)
         config = root / "config.yml"
         text = _CONFIG.format(root=root, port=port)
         if users:
             (root / "users").write_text(users)
-            text += f"auth: {{htpasswd: {{realm: naru, path: {root}/users}}}}\n"
+            auth = {"htpasswd": {"realm": "naru", "path": f"{root}/users"}}
         if tls:
             text = text.rstrip().removesuffix("}")
             text += f", tls: {{certificate: {tls[0]}, key: {tls[1]}}}}}\n"
+        if auth:
+            text += f"auth: {json.dumps(auth)}\n"
         config.write_text(text)
         self._log = (root / "registry.log").open("ab")
         self._process = subprocess.Popen(
@@ -52,21 +55,7 @@ class Registry:
             stdout=self._log,
             stderr=self._log,
         )
-        self._await_ready(port)
-
-    def _await_ready(self, port: int) -> None:
-        needle = f":{port:04X} "
-        pidfd = os.pidfd_open(self._process.pid)
-        deadline = time.monotonic() + 60
-        try:
-            while time.monotonic() < deadline:
-                if needle in self._netns.run("cat", "/proc/net/tcp", "/proc/net/tcp6").stdout:
-                    return
-                if select.select([pidfd], [], [], 0.05)[0]:
-                    break
-        finally:
-            os.close(pidfd)
-        raise RuntimeError("docker-registry did not start")
+        await_listening(self._process, netns, port)
 
     def close(self) -> None:
         self._process.terminate()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 import msgspec
 
+from naru.registry.tokens import parse_challenges
 from naru.spec.errors import (
     Forbidden,
     InternalError,
@@ -16,6 +18,13 @@ from naru.spec.errors import (
     Unavailable,
 )
 from naru.spec.reference import Reference
+
+_TOKEN_ERRORS = {
+    "invalid_token": ("UNAUTHORIZED", "authentication required"),
+    "insufficient_scope": ("DENIED", "requested access to the resource is denied"),
+}
+_DETAILED = {401: "UNAUTHORIZED", 429: "TOOMANYREQUESTS"}
+"""Codes of answers that have `details` alone, as Docker Hub's."""
 
 
 class _Item(msgspec.Struct):
@@ -31,14 +40,25 @@ class _Items(msgspec.Struct):
 class Refused(Exception):
     """An HTTP status of 400 or more; `code` is the distribution-spec's error code, or ""."""
 
-    def __init__(self, method: str, url: str, status: int, body: bytes) -> None:
+    def __init__(
+        self, method: str, url: str, status: int, body: bytes, challenges: Sequence[str] = ()
+    ) -> None:
+        """`challenges`: the values of WWW-Authenticate, which may say more than the body."""
         self.method = method
         self.url = url
         self.status = status
-        self.code, self.message = _parse(body)
-        self.challenges: list[str] = []  # WWW-Authenticate
+        self.challenges = list(challenges)
+        self.code, self.message = _challenged(challenges) or _parse(status, body)
+        self.by_realm = False
         self.retry_after = ""
         super().__init__(self.text)
+
+    def at(self, method: str, url: str) -> Refused:
+        """The realm's refusal of a token, as that of the request which needed it."""
+        refused = Refused(method, url, self.status, b"")
+        refused.code, refused.message, refused.by_realm = self.code, self.message, True
+        refused.retry_after = self.retry_after
+        return refused
 
     @property
     def text(self) -> str:
@@ -54,26 +74,37 @@ class Refused(Exception):
 
     @property
     def missing(self) -> bool:
-        return self.status == 404
+        return self.status == 404 and not self.by_realm
 
 
 class Unreachable(Exception):
     """No answer at all; the text is that of Go's net/http."""
 
 
-def _parse(body: bytes) -> tuple[str, str]:
+def _challenged(values: Sequence[str]) -> tuple[str, str] | None:
+    """What is wrong with a token (RFC 6750 section 3.1), as the distribution-spec's code."""
+    for challenge in parse_challenges(values):
+        told = _TOKEN_ERRORS.get(challenge.params.get("error", ""))
+        if challenge.scheme == "bearer" and told is not None:
+            return told[0], challenge.params.get("error_description") or told[1]
+    return None
+
+
+def _parse(status: int, body: bytes) -> tuple[str, str]:
     try:
         items = msgspec.json.decode(body, type=_Items)
     except msgspec.MsgspecError:
         return "", ""
     if not items.errors:
-        return ("DENIED", items.details) if items.details else ("", "")
+        return (_DETAILED.get(status, "UNKNOWN"), items.details) if items.details else ("", "")
     first = items.errors[0]
     return first.code or "UNKNOWN", first.message or first.code.lower().replace("_", " ")
 
 
 def pull_error(reference: Reference, error: Refused) -> NaruError:
     """What Docker says when a manifest or layer of `reference` cannot be had."""
+    if error.by_realm:
+        return InternalError(f'Head "{error.url}": {error.text}')
     match error.code:
         case "DENIED":
             return NotFound(
@@ -87,12 +118,17 @@ def pull_error(reference: Reference, error: Refused) -> NaruError:
     if error.status == 404:
         text = "manifest unknown: manifest unknown"
         return NotFound(f"manifest for {reference.familiar} not found: {text}")
+    if error.status == 401:
+        # Not `Unauthorized`: clients would ask for a password, also where nobody sits.
+        return InternalError(error.text)
     return other_error(error)
 
 
 def other_error(error: Refused) -> NaruError:
+    if error.code == "DENIED":
+        return Forbidden(error.text)
     if error.status == 401:
-        return Unauthorized(f'{error.method.title()} "{error.url}": {error.text}')
+        return Unauthorized(error.text)
     if error.status == 403:
         return Forbidden(error.text)
     if error.status == 404:

@@ -28,7 +28,7 @@ def registry_of(server: str) -> str:
 async def login(transport: Transport, server: str, credentials: Credentials) -> str:
     """Check a user's credentials -> the identity token that the registry gave, or ""."""
     reference = Reference(registry_of(server), "")
-    repository = Repository(transport, reference, credentials, push=True, scopes=())
+    repository = Repository(transport, reference, credentials, push=True, scopes=(), offline=True)
     await repository.settle(login=True)
     return repository.identity_token
 

@@ -58,8 +58,11 @@ class Repository:
         push: bool = False,
         mount_from: Sequence[str] = (),
         scopes: tuple[str, ...] | None = None,
+        offline: bool = False,
     ) -> None:
-        """`mount_from`: paths to be read too. `scopes`: what to ask for instead of all that."""
+        """`mount_from`: paths to be read too. `scopes`: what to ask for instead of all that.
+        `offline`: a refresh token is wanted."""
+        self._offline = offline
         self.reference = reference
         self.path = reference.path
         self._transport = transport
@@ -239,6 +242,8 @@ class Repository:
         try:
             return await self._everywhere(ping)
         except Refused as error:
+            if login and error.by_realm:
+                raise Unauthorized(f'Get "{error.url}": {error.text}') from error
             if login and error.status == 401 and error.url.endswith("/v2/"):
                 text = f"login attempt to {error.url} failed with status: 401 Unauthorized"
                 raise Unauthorized(text) from error
@@ -271,25 +276,28 @@ class Repository:
                 if value:
                     sent["Authorization"] = value
             except Refused as error:
-                raise other_error(error) from error
+                raise error.at(method, full) from error
             body = data() if callable(data) else data
             try:
                 async with self._transport.request(
                     method, full, endpoint=endpoint, headers=sent, data=body
                 ) as response:
+                    authorizer.taken(self._scopes, value)
                     yield response
                     return
             except Refused as error:
                 if error.status != 401 or not ours or attempt == 2:
                     raise
-                if not await authorizer.challenged(error.challenges, self._scopes):
+                if not await authorizer.challenged(error.challenges, self._scopes, value):
                     raise
 
     def _authorizer(self, endpoint: Endpoint) -> Authorizer:
         if endpoint.url not in self._authorizers:
             # A mirror is somebody else: it never sees the registry's credentials.
             credentials = ANONYMOUS if endpoint.mirror else self._credentials
-            self._authorizers[endpoint.url] = Authorizer(credentials, self._transport.fetch)
+            self._authorizers[endpoint.url] = Authorizer(
+                credentials, self._transport.fetch, offline=self._offline
+            )
         return self._authorizers[endpoint.url]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -27,7 +29,16 @@ class Challenge(NamedTuple):
     params: Mapping[str, str]
 
 
-class _Token(msgspec.Struct):
+@dataclass
+class _Held:
+    """A bearer token; `proven` once the registry took it."""
+
+    header: str
+    until: float  # of the monotonic clock
+    proven: bool = False
+
+
+class _Answer(msgspec.Struct):
     token: str = ""
     access_token: str = ""
     refresh_token: str = ""
@@ -38,7 +49,7 @@ Fetch = Callable[[str, str, Mapping[str, str], bytes | None], Awaitable[bytes]]
 """(method, url, headers, form body) -> body of the answer."""
 
 
-def parse_challenges(values: list[str]) -> list[Challenge]:
+def parse_challenges(values: Sequence[str]) -> list[Challenge]:
     """`WWW-Authenticate` headers (RFC 9110 section 11.6.1), one challenge each."""
     challenges = []
     for value in values:
@@ -54,11 +65,14 @@ def parse_challenges(values: list[str]) -> list[Challenge]:
 class Authorizer:
     """The `Authorization` header for one registry and one user, token by token."""
 
-    def __init__(self, credentials: Credentials, fetch: Fetch) -> None:
+    def __init__(self, credentials: Credentials, fetch: Fetch, *, offline: bool = False) -> None:
+        """`offline`: ask the realm for a refresh token too, as a login does."""
         self._credentials = credentials
         self._fetch = fetch
+        self._offline = offline
         self._challenge: Challenge | None = None
-        self._tokens: dict[tuple[str, ...], tuple[str, float]] = {}
+        self._tokens: dict[tuple[str, ...], _Held] = {}
+        self._renewing = asyncio.Lock()
         self.identity_token = credentials.identity_token  # may be renewed by the realm
 
     async def header(self, scopes: tuple[str, ...]) -> str | None:
@@ -69,30 +83,45 @@ class Authorizer:
             return None
         if self._challenge.scheme == "basic":
             return self._credentials.basic if self._credentials.username else None
-        token, until = self._tokens.get(scopes, ("", 0.0))
-        if not token or time.monotonic() >= until:
-            token = await self._renew(self._challenge, scopes)
-        return f"Bearer {token}"
+        async with self._renewing:  # once for all requests that wait for it
+            held = self._tokens.get(scopes)
+            if held is None or time.monotonic() >= held.until:
+                held = self._tokens[scopes] = await self._renew(self._challenge, scopes)
+        return held.header
 
-    async def challenged(self, values: list[str], scopes: tuple[str, ...]) -> bool:
-        """Take in a 401's challenges -> whether another attempt makes sense."""
+    def taken(self, scopes: tuple[str, ...], sent: str | None) -> None:
+        """The registry took what was sent."""
+        held = self._tokens.get(scopes)
+        if held is not None and held.header == sent:
+            held.proven = True
+
+    async def challenged(
+        self, values: list[str], scopes: tuple[str, ...], sent: str | None
+    ) -> bool:
+        """Take in a 401's challenges -> whether another attempt makes sense: not where a new
+        token was refused, but where one has expired that had been taken before."""
         known = self._challenge
+        if self._credentials.registry_token:
+            return False
         for scheme in ("bearer", "basic"):
             for challenge in parse_challenges(values):
-                if challenge.scheme == scheme and (
-                    scheme == "basic" or "realm" in challenge.params
+                if challenge.scheme != scheme or (
+                    scheme == "bearer" and "realm" not in challenge.params
                 ):
-                    self._challenge = challenge
-                    if scheme == "basic":
-                        if not self._credentials.username:
-                            raise NoCredentials("no basic auth credentials")
-                        return known is None or known.scheme != "basic"
-                    fresh = scopes not in self._tokens
-                    self._tokens.pop(scopes, None)
-                    return fresh or known is None or known.params != challenge.params
+                    continue
+                self._challenge = challenge
+                if scheme == "basic":
+                    if not self._credentials.username:
+                        raise NoCredentials("no basic auth credentials")
+                    return known is None or known.scheme != "basic"
+                held = self._tokens.get(scopes)
+                if sent is None or held is None or held.header != sent:
+                    return True  # nothing was sent, or another request has renewed it meanwhile
+                del self._tokens[scopes]
+                return held.proven or known is None or _place(known) != _place(challenge)
         return False
 
-    async def _renew(self, challenge: Challenge, scopes: tuple[str, ...]) -> str:
+    async def _renew(self, challenge: Challenge, scopes: tuple[str, ...]) -> _Held:
         realm = challenge.params["realm"]
         service = challenge.params.get("service", "")
         wanted = list(scopes) or challenge.params.get("scope", "").split()
@@ -110,11 +139,13 @@ class Authorizer:
             if self._credentials.username:
                 headers["Authorization"] = self._credentials.basic
                 query.append(("account", self._credentials.username))
+            if self._offline:
+                query += [("offline_token", "true"), ("client_id", _CLIENT_ID)]
             separator = "&" if "?" in realm else "?"
             url = f"{realm}{separator}{urlencode(query)}" if query else realm
             body = await self._fetch("GET", url, headers, None)
         try:
-            answer = msgspec.json.decode(body, type=_Token)
+            answer = msgspec.json.decode(body, type=_Answer)
         except msgspec.MsgspecError as error:
             raise Unauthorized(f"authorization server gave no token: {error}") from error
         token = answer.token or answer.access_token
@@ -123,5 +154,13 @@ class Authorizer:
         if answer.refresh_token:
             self.identity_token = answer.refresh_token
         life = max(answer.expires_in, _MIN_LIFE)
-        self._tokens[scopes] = (token, time.monotonic() + life * 0.9)
-        return token
+        return _Held(f"Bearer {token}", time.monotonic() + life * 0.9)
+
+
+def _place(challenge: Challenge) -> tuple[str, str, str]:
+    """Who gives the tokens, and for what; what was wrong with the last one is left out."""
+    return (
+        challenge.params.get("realm", ""),
+        challenge.params.get("service", ""),
+        challenge.params.get("scope", ""),
+    )

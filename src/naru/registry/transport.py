@@ -65,8 +65,8 @@ class Transport:
                     body = b""
                     with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                         body = await response.content.read(_MAX_ERROR)
-                    refused = Refused(method, str(url), response.status, body)
-                    refused.challenges = response.headers.getall("WWW-Authenticate", [])
+                    challenges = response.headers.getall("WWW-Authenticate", [])
+                    refused = Refused(method, str(url), response.status, body, challenges)
                     refused.retry_after = response.headers.get("Retry-After", "")
                     raise refused
                 yield response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from naru.registry.credentials import ANONYMOUS, Credentials
 from naru.registry.endpoints import Endpoint, Resolver
 from naru.registry.login import registry_of
 from naru.registry.tokens import Authorizer, parse_challenges
-from naru.spec.errors import InvalidParameter, NotFound, Unauthorized
+from naru.spec.errors import InternalError, InvalidParameter, NotFound, Unauthorized
 from naru.spec.reference import parse
 
 
@@ -103,21 +104,39 @@ async def test_bearer_tokens_are_fetched_once_for_each_scope() -> None:
     authorizer = Authorizer(Credentials("me", "pw"), realm.fetch)
     scopes = ("repository:a:pull",)
     assert await authorizer.header(scopes) is None
-    assert await authorizer.challenged(['Bearer realm="https://r/t?x=1",service="s"'], scopes)
+    challenge = ['Bearer realm="https://r/t?x=1",service="s"']
+    assert await authorizer.challenged(challenge, scopes, None)
     assert await authorizer.header(scopes) == "Bearer t1"
     assert await authorizer.header(scopes) == "Bearer t1"
     [(method, url, headers, _)] = realm.asked
     assert method == "GET"
     assert url == "https://r/t?x=1&service=s&scope=repository%3Aa%3Apull&account=me"
     assert headers["Authorization"].startswith("Basic ")
-    # A token that was refused is not used again; refused twice is refused.
-    assert not await authorizer.challenged(['Bearer realm="https://r/t?x=1",service="s"'], scopes)
+    # A new token that is refused is refused for good.
+    assert not await authorizer.challenged(challenge, scopes, "Bearer t1")
+
+
+async def test_a_token_that_has_expired_is_renewed_once_for_all() -> None:
+    realm = _Realm()
+    authorizer = Authorizer(ANONYMOUS, realm.fetch)
+    challenge = ['Bearer realm="https://r/t",service="s",error="invalid_token"']
+    assert await authorizer.challenged(challenge, (), None)
+    for number in (1, 2, 3):
+        sent = await authorizer.header(())
+        assert sent == f"Bearer t{number}"
+        authorizer.taken((), sent)
+        assert await authorizer.challenged(challenge, (), sent)
+        # Another request that was sent with it learns of it after the first.
+        renewed = await asyncio.gather(authorizer.header(()), authorizer.header(()))
+        assert renewed == [f"Bearer t{number + 1}"] * 2
+        assert await authorizer.challenged(challenge, (), sent)
+    assert len(realm.asked) == 4
 
 
 async def test_identity_tokens_are_renewed() -> None:
     realm = _Realm()
     authorizer = Authorizer(Credentials(identity_token="first"), realm.fetch)
-    await authorizer.challenged(['Bearer realm="https://r/t",service="s"'], ())
+    await authorizer.challenged(['Bearer realm="https://r/t",service="s"'], (), None)
     assert await authorizer.header(()) == "Bearer t1"
     assert realm.asked[0][0] == "POST"
     assert b"refresh_token=first" in (realm.asked[0][3] or b"")
@@ -126,16 +145,16 @@ async def test_identity_tokens_are_renewed() -> None:
 
 async def test_basic() -> None:
     authorizer = Authorizer(Credentials("me", "pw"), _Realm().fetch)
-    assert await authorizer.challenged(["Basic realm=x"], ())
+    assert await authorizer.challenged(["Basic realm=x"], (), None)
     assert await authorizer.header(()) == "Basic " + base64.b64encode(b"me:pw").decode()
-    assert not await authorizer.challenged(["Basic realm=x"], ())
+    assert not await authorizer.challenged(["Basic realm=x"], (), None)
     with pytest.raises(Unauthorized, match="no basic auth credentials"):
-        await Authorizer(ANONYMOUS, _Realm().fetch).challenged(["Basic realm=x"], ())
+        await Authorizer(ANONYMOUS, _Realm().fetch).challenged(["Basic realm=x"], (), None)
 
 
-def _refused(status: int, code: str = "", message: str = "") -> Refused:
+def _refused(status: int, code: str = "", message: str = "", challenge: str = "") -> Refused:
     body = json.dumps({"errors": [{"code": code, "message": message}]}) if code else "<html>"
-    return Refused("GET", "https://r/v2/x", status, body.encode())
+    return Refused("GET", "https://r/v2/x", status, body.encode(), [challenge])
 
 
 @pytest.mark.parametrize(
@@ -159,7 +178,20 @@ def _refused(status: int, code: str = "", message: str = "") -> Refused:
         ),
         (_refused(404), NotFound, "manifest for r.example/x:1 not found: manifest unknown: manifest"
                                   " unknown"),
-        (_refused(401), Unauthorized, 'Get "https://r/v2/x": unauthorized: authentication required'),
+        (_refused(401), InternalError, "unauthorized: authentication required"),
+        (
+            _refused(401, challenge='Bearer realm="r",error="insufficient_scope"'),
+            NotFound,
+            "pull access denied for r.example/x, repository does not exist or may require"
+            " 'docker login': denied: requested access to the resource is denied",
+        ),
+        (
+            Refused("GET", "https://r/t", 401, b'{"details": "incorrect username"}').at(
+                "GET", "https://r/v2/x"
+            ),
+            InternalError,
+            'Head "https://r/v2/x": unauthorized: incorrect username',
+        ),
     ],
 )  # fmt: skip
 def test_texts(error: Refused, kind: type[Exception], text: str) -> None:
