@@ -127,6 +127,16 @@ image prune -f
 """
 
 
+def _by_order(lines: list[str]) -> list[str]:
+    """Ids by the order in which they turn up."""
+    known: dict[str, str] = {}
+
+    def number(found: re.Match[str]) -> str:
+        return known.setdefault(found[0], f"id{len(known)}")
+
+    return [_HEX.sub(number, line) for line in lines]
+
+
 def test_the_events_are_dockerds(world: World) -> None:
     """In their order, with their names; "pull" and "push" tell of names, the others of ids."""
     found = {}
@@ -142,10 +152,6 @@ def test_the_events_are_dockerds(world: World) -> None:
             "events", "--since", since, "--until", until, "-f", "type=image",
             "--format", "{{.Action}} {{.Actor.ID}} {{.Actor.Attributes.name}}",
         ).decode().replace(f"events/{name}", "events/x")  # fmt: skip
-        known: dict[str, str] = {}
-        found[name] = [
-            _HEX.sub(lambda hit, known=known: known.setdefault(hit[0], f"id{len(known)}"), line)
-            for line in told.splitlines()
-        ]
+        found[name] = _by_order(told.splitlines())
     assert found["naru"] == found["dockerd"]
     assert len(found["naru"]) > 12

@@ -67,8 +67,8 @@ def test_each_request_asks_for_what_it_needs(world: World) -> None:
     naru = world.naru
     told = world.login(naru, "ann")
     assert "Login Succeeded" in told
-    [asked] = world.registry.asked()
-    assert (asked["by"], asked["user"], asked["scopes"], asked["offline"]) == (
+    [once] = world.registry.asked()
+    assert (once["by"], once["user"], once["scopes"], once["offline"]) == (
         "password", "ann", [], True,
     )  # fmt: skip
     name = world.load(naru, "public/app:1")

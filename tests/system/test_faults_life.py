@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import subprocess
 import threading
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any
 
 from tests.harness import aftermath
 from tests.harness.daemon import Daemon, busybox_tar
+from tests.harness.reboot import reboot
 
 TICKS = "i=0; while [ $i -lt {n} ]; do echo $i; i=$((i+1)); sleep 0.02; done; exit {code}"
 
@@ -40,26 +40,6 @@ def test_containers_run_on_through_an_orderly_stop(own_daemon: Daemon) -> None:
     assert own_daemon.docker("wait", "ticks").stdout == "3\n"
     assert own_daemon.docker("logs", "ticks").stdout == "".join(f"{i}\n" for i in range(40))
     assert aftermath.left_over(own_daemon) == []
-
-
-def reboot(daemon: Daemon) -> None:
-    """All processes end at once, and what lived in memory is gone."""
-    pids = [each["State"]["Pid"] for each in aftermath.containers(daemon, "running")]
-    doomed = [*daemon.supervisor_pids(), *pids]
-    daemon.kill()
-    for pid in doomed:
-        os.kill(pid, signal.SIGKILL)
-    for pid in doomed:
-        aftermath.gone(pid)
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for mount in reversed(mounts):
-        if mount.startswith((f"{daemon.data_root}/", f"{daemon.exec_root}/")):
-            subprocess.run(["umount", "--lazy", mount], check=True)
-    subprocess.run(["rm", "-rf", "--one-file-system", str(daemon.exec_root)], check=True)
-    for group in [child for top in daemon.cgroups() for child in top.iterdir() if child.is_dir()]:
-        group.rmdir()
-    daemon.netns.run("nft", "flush", "ruleset")
-    daemon.netns.run("ip", "link", "delete", "naru0")
 
 
 def test_a_reboot(own_daemon: Daemon) -> None:

@@ -51,6 +51,7 @@ class App:
             await base.stores.layers.recover()
             await base.library.recover()
             await base.volumes.recover()
+            await self._containers.lost_files.restore()
             for runtime in base.runtimes.values():
                 await asyncio.to_thread(runtime.recover)
             await base.supervisor.connect()

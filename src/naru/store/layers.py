@@ -100,7 +100,10 @@ class LayerStore(SharedLayers):
                             self._quick, self._mount_writable, container_id, target, plan
                         )
             except FileNotFoundError as error:
-                raise NotFound(f"no layer for container {container_id}: {error}") from error
+                raise NotFound(
+                    f"container {container_id[:12]} has lost its files: {self.driver.name} has no"
+                    f" layer of it ({error})"
+                ) from error
             except OSError as error:
                 raise InternalError(
                     f"error creating {self.driver.name} mount to {target}: {error}"

@@ -24,6 +24,7 @@ from naru.engine.containers.health import HealthChecks
 from naru.engine.containers.inspect import Inspect
 from naru.engine.containers.lifecycle import Lifecycle
 from naru.engine.containers.listing import Listing
+from naru.engine.containers.lost_files import LostFiles
 from naru.engine.containers.pause import Pause
 from naru.engine.containers.prepare import Prepare
 from naru.engine.containers.provision import MountProvision
@@ -43,11 +44,13 @@ from naru.engine.containers.wait import Wait
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerParts:
-    """What others need of the verbs. `recovery` takes over a former daemon's containers."""
+    """What others need of the verbs. `recovery` takes over a former daemon's containers, after
+    `lost_files` has made what they need."""
 
     execs: Execs
     exits: Exits
     listing: Listing
+    lost_files: LostFiles
     pause: Pause
     recovery: Recovery
     remove: Remove
@@ -141,6 +144,9 @@ def container_parts(base: Foundation) -> ContainerParts:
             layers=base.stores.layers,
             networks=base.networks,
             all_images=base.stores.records.images.values,
+        ),
+        lost_files=LostFiles(
+            containers=base.containers, layers=base.stores.layers, paths=base.paths
         ),
         pause=Pause(containers=base.containers, runtimes=base.runtimes),
         recovery=recovery,

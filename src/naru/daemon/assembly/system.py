@@ -111,13 +111,18 @@ def _check(base: Foundation, parts: ContainerParts, migration: Migration) -> Che
         inspections=[
             ImageInspection(library=base.library),
             BlobInspection(library=base.library),
-            LayerInspection(library=base.library, busy=base.containers.unrecorded),
+            LayerInspection(
+                library=base.library,
+                busy=base.containers.unrecorded,
+                again=parts.lost_files.again,
+            ),
             ContainerInspection(
                 containers=base.containers,
                 paths=base.paths,
                 layers=base.stores.layers,
                 finish_removal=parts.remove.recover,
                 detach=base.networks.detach,
+                make_directory=parts.lost_files.make_directory,
             ),
             VolumeInspection(volumes=base.volumes),
             MigrationInspection(records=base.stores.records, under_way=lambda: migration.under_way),

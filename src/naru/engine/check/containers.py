@@ -12,6 +12,7 @@ from naru.engine.check.finding import Finding
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.paths import ContainerPaths
 from naru.engine.containers.remains import remove_tree, unrecorded
+from naru.spec.containers import ContainerRecord
 from naru.store.layers import LayerStore
 
 
@@ -24,6 +25,7 @@ class ContainerInspection:
         layers: LayerStore,
         finish_removal: Callable[[str], Awaitable[None]],
         detach: Callable[[str], Awaitable[object]],
+        make_directory: Callable[[ContainerRecord], Awaitable[None]],
     ) -> None:
         """`finish_removal` and `detach` (from networks) take the id of one without a record."""
         self._containers = containers
@@ -31,6 +33,7 @@ class ContainerInspection:
         self._layers = layers
         self._finish_removal = finish_removal
         self._detach = detach
+        self._make_directory = make_directory
 
     async def findings(self, *, verify: bool) -> AsyncIterator[Finding]:
         for folder, what, repair in (
@@ -58,7 +61,7 @@ class ContainerInspection:
                 yield Finding(
                     "missing-directory", str(folder / record.id),
                     f"of container {record.name}: its log and files are lost",
-                    remedy="remove the container",
+                    functools.partial(self._make_directory, record), "make it anew, empty",
                 )  # fmt: skip
 
     def _mounting(self) -> set[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
 from naru.engine.check.finding import Finding
 from naru.engine.images.layer_tars import LayerTars, NoTar
 from naru.engine.images.library import Library
+from naru.spec.containers import ContainerRecord
 from naru.spec.errors import NaruError
 from naru.spec.layers import LayerRecord
 from naru.store.records import delete
@@ -19,11 +20,17 @@ AGAIN = "remove its images and the containers on them, then pull or load again"
 
 class LayerInspection:
     def __init__(
-        self, *, library: Library, busy: Callable[[], Collection[str]] = frozenset
+        self,
+        *,
+        library: Library,
+        busy: Callable[[], Collection[str]] = frozenset,
+        again: Callable[[ContainerRecord], Callable[[], Awaitable[None]] | None] = lambda _: None,
     ) -> None:
-        """`busy`: containers that are being made or removed."""
+        """`busy`: containers that are being made or removed. `again`: how to make the layer of a
+        container anew, if it never ran."""
         self._library = library
         self._busy = busy
+        self._again = again
 
     async def findings(self, *, verify: bool) -> AsyncIterator[Finding]:
         layers, records = self._library.layers, self._library.records
@@ -40,11 +47,12 @@ class LayerInspection:
                     functools.partial(self._forget, record), "remove the record",
                 )  # fmt: skip
             elif missing in records.containers and missing not in self._busy():
-                name = records.containers.get(missing)
+                container = records.containers.get(missing)
+                again = self._again(container) if container else None
                 yield Finding(
                     "missing-layer", missing,
-                    f"container {name.name if name else ''} has lost its files",
-                    remedy="remove the container",
+                    f"container {container.name if container else ''} has lost its files",
+                    again, "make it anew, empty" if again else "remove the container",
                 )  # fmt: skip
         if verify:
             async for finding in self._contents():

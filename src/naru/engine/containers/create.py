@@ -116,7 +116,7 @@ class Create:
             )
             undo.push_async_callback(self._layers.remove_writable, record.id)
             await self._layers.create_writable(
-                record.id, record.chain_id, size=_storage_size(record.host_config)
+                record.id, record.chain_id, size=storage_size(record.host_config)
             )
             # Asked for again: the making may have waited for a switch to another driver.
             record = msgspec.structs.replace(record, mounts=points, driver=self._storage_driver())
@@ -153,7 +153,7 @@ class Create:
         capabilities.effective(host.cap_add, host.cap_drop, privileged=host.privileged)
         for rule in host.device_cgroup_rules:
             device_rule(rule)
-        _storage_size(host)
+        storage_size(host)
         controllers = self._controllers()
         host, warnings = checked(host, controllers)
         host = adapted(
@@ -205,7 +205,7 @@ def _endpoints(
     return {mode: primary, **asked}
 
 
-def _storage_size(host: HostConfig) -> int | None:
+def storage_size(host: HostConfig) -> int | None:
     """`--storage-opt size=10G` in bytes."""
     for key in host.storage_opt:
         if key != "size":
