@@ -3,8 +3,9 @@
 NARU_TEST_DRIVERS names the drivers to run (space or comma between them), for machines whose kernel
 has more; a driver that is named and does not start fails instead of being skipped.
 NARU_TEST_STORAGE is a directory to work in, to choose the backing file system. Without either,
-"DRIVER on FS" are run as well, on file systems made for the purpose, and "aufs simulated", which is
-the driver over a stand-in for its kernel (`harness/fake_aufs`).
+"DRIVER on FS" are run as well, on file systems made for the purpose, and variants: "aufs simulated"
+is the driver over a stand-in for its kernel (`harness/fake_aufs`), "erofs loops" and "wide-loops"
+mount as kernels before 6.12 and 6.4 must.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from naru.spec.errors import NaruError
 from naru.store.choice import choose, known
 from naru.store.driver import Change, ChangeKind, KeepsTars, Stages, StorageDriver
 from naru.store.drivers import aufs
+from naru.store.drivers.erofs import Erofs
+from naru.store.drivers.erofs_backing import LOOPS, WIDE_LOOPS
 from naru.store.tarentry import (
     BLOCKDEV,
     CHARDEV,
@@ -52,9 +55,9 @@ TIME = 1_600_000_000 * SECOND + 123_456_789
 class Store:
     """A driver and its mounts, in a directory of its own."""
 
-    def __init__(self, name: str, root: Path) -> None:
+    def __init__(self, driver: StorageDriver, root: Path) -> None:
         self.root = root
-        self.driver: StorageDriver = choose(name, root)
+        self.driver = driver
         self.mount: Callable[[Mount], None] = mounts.mount
         self.unmount: Callable[[Path, bool], None] = mounts.unmount
 
@@ -100,7 +103,7 @@ def _parameters() -> list[str]:
         return _NAMED or known()
     return [
         *(name for name in known() if name != "btrfs"),
-        "btrfs on btrfs", "overlay2 on xfs", "aufs simulated",
+        "btrfs on btrfs", "overlay2 on xfs", "aufs simulated", "erofs loops", "erofs wide-loops",
     ]  # fmt: skip
 
 
@@ -134,10 +137,14 @@ def store(
         pytest.skip(str(error))
     with tempfile.TemporaryDirectory(prefix="naru-driver-", dir=base) as where:
         try:
-            if variant:
-                made = _with_simulated_aufs(Path(where), monkeypatch)
+            data = Path(where) / "data"
+            if variant == "simulated":
+                made = _with_simulated_aufs(data, monkeypatch)
+            elif variant:
+                data.mkdir()
+                made = Store(Erofs(data / "erofs", {}, backings=[_BACKINGS[variant]]), data)
             else:
-                made = Store(name, Path(where) / "data")
+                made = Store(choose(name, data), data)
         except NaruError as error:
             if _NAMED:
                 raise
@@ -148,12 +155,15 @@ def store(
             made.clean()
 
 
-def _with_simulated_aufs(where: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    fake = FakeAufs(where)
+_BACKINGS = {"loops": LOOPS, "wide-loops": WIDE_LOOPS}
+
+
+def _with_simulated_aufs(data: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    fake = FakeAufs(data.parent)
     monkeypatch.setattr(aufs, "filesystems", lambda: {"aufs"})
     monkeypatch.setattr(aufs, "mount", fake.mount)
     monkeypatch.setattr(aufs, "unmount", fake.unmount)
-    store = Store("aufs", where / "data")
+    store = Store(choose("aufs", data), data)
     store.mount, store.unmount = fake.mount, fake.unmount
     return store
 

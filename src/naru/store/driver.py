@@ -108,9 +108,10 @@ class Apart(Protocol):
 
 @runtime_checkable
 class MountsSlowly(Protocol):
-    """A driver whose `mounts()` waits for devices, which is not for the event loop."""
+    """A driver whose `mounts()` may wait for devices, which is not for the event loop."""
 
-    mounts_slowly: ClassVar[bool]
+    @property
+    def mounts_slowly(self) -> bool: ...
 
 
 @runtime_checkable

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from naru.store import tarentry
+from naru.store.erofs_format import Unmappable
 from naru.store.tarentry import BLOCK, Entry, TarError
 from naru.store.tarstream import TarReader
 from naru.store.whiteouts import METADATA_PREFIX, OPAQUE, PREFIX
 
-SPARSE_CHUNK_BITS = 3
-"""Sparse files are mapped in chunks of 4 KiB: eight blocks."""
+SPARSE_CHUNK = 4096
+"""Sparse files are mapped in chunks of so many bytes."""
 HOLE = 0xFFFFFFFF
 """The place of a chunk that is not in the tar."""
 
@@ -40,6 +41,7 @@ class Node:
     __slots__ = (
         "blocks",
         "children",
+        "chunk_bits",
         "chunks",
         "gid",
         "implied",
@@ -51,6 +53,7 @@ class Node:
         "rdev",
         "size",
         "tail",
+        "tail_place",
         "uid",
         "xattrs",
     )  # fmt: skip
@@ -70,7 +73,16 @@ class Node:
         self.inline = False  # `tail` follows the inode instead of having blocks of its own
         self.blocks = 0  # the first of those blocks
         self.chunks: list[int] = []  # a regular file's places in the tar, in blocks
+        self.chunk_bits = 0  # how much larger than a block each is, where they are several
+        self.tail_place = (0, 0)  # offset and size in the tar of what the image has of a file
         self.nid = -1
+
+    @property
+    def tail_size(self) -> int:
+        """Bytes that the image has of the inode's contents."""
+        if self.children is not None:
+            return self.size
+        return len(self.tail) or self.tail_place[1]
 
 
 class LayerTree:
@@ -230,17 +242,15 @@ def _chunks(entry: Entry, data_offset: int) -> list[int]:
         return []
     if entry.sparse is None:
         return [data_offset // BLOCK]
-    chunk = BLOCK << SPARSE_CHUNK_BITS
+    chunk, step = SPARSE_CHUNK, SPARSE_CHUNK // BLOCK
     places = [HOLE] * -(-entry.size // chunk)
     at = data_offset
     for offset, length in entry.sparse:
         if length:
             if offset % chunk or at % BLOCK or (length % chunk and offset + length != entry.size):
-                raise TarError(
-                    f"{entry.name}: sparse regions that are not aligned cannot be mapped"
-                )
+                raise Unmappable(f"{entry.name}: sparse regions that are not aligned")
             for number in range(-(-length // chunk)):
-                places[offset // chunk + number] = at // BLOCK + (number << SPARSE_CHUNK_BITS)
+                places[offset // chunk + number] = at // BLOCK + number * step
         at += length
     return places
 

@@ -87,7 +87,7 @@ class LayerStore(SharedLayers):
             if mounts.is_mounted(target):
                 return target
             try:
-                if isinstance(self.driver, MountsSlowly):
+                if isinstance(self.driver, MountsSlowly) and self.driver.mounts_slowly:
                     await self._run(self._quick, self._mount_described, container_id, target)
                 else:
                     plan = self.driver.mounts(container_id, target)

@@ -43,10 +43,9 @@ def test_fsck_finds_no_fault(tmp_path: Path) -> None:
         tar.addfile(tarfile.TarInfo("d1/.wh.gone"))
         tar.addfile(tarfile.TarInfo("d2/.wh..wh..opq"))
     tree = LayerTree()
-    with packed.open("rb") as source:
+    with packed.open("rb") as source, (tmp_path / "layer.erofs").open("w+b") as image:
         tree.read(source)
-    with (tmp_path / "layer.erofs").open("w+b") as image:
-        write_image(tree, image)
+        write_image(tree, image, tar=source)
     checked = subprocess.run(
         ["fsck.erofs", f"--device={packed}", str(tmp_path / "layer.erofs")],
         capture_output=True,

@@ -4,19 +4,21 @@ Nothing is extracted: a read-only layer is two files, its diff is the tar itself
 removing it is two unlinks. A container's writable layer is an overlay upper directory as with
 overlay2, over the mounted images.
 
+    .block                        the block size of the images, where that is not 512
     <id>/layer.tar, layer.erofs   a read-only layer, and `<id>/tree` where it is mounted
     <id>/diff, work, merged       a writable layer, and the overlay's parts
     <id>/lower                    ids of the layers below, topmost first
 
 A layer's tree is mounted when the first container needs it and stays, so that all containers
 share its page cache; `close()` and `remove()` take it down, which running containers do not notice.
+The images are mounted as files, by kernels before 6.12 through loop devices (see `erofs_backing`).
 A layer that EROFS cannot show (unaligned sparse files) is extracted into its `tree` instead.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,21 +26,25 @@ from typing import BinaryIO, ClassVar, cast
 
 from naru.kernel import mounts
 from naru.kernel.mounts import Mount
-from naru.kernel.writeback import Writeback
 from naru.spec.errors import Unsupported
 from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
+from naru.store.drivers.erofs_backing import BACKINGS, FILES, IMAGE, TAR, TREE, Backing, refusal_of
 from naru.store.drivers.homes import Homes, make_directory, size_option
-from naru.store.drivers.probe import backing_filesystem, filesystems, overlay_refusal
-from naru.store.erofs_image import Unmappable, write_image
+from naru.store.drivers.probe import backing_filesystem, overlay_refusal
+from naru.store.erofs_format import Unmappable
+from naru.store.erofs_image import write_image
 from naru.store.erofs_tree import LayerTree
 from naru.store.extract import Extractor
+from naru.store.tee import Tee
 from naru.store.treecopy import copy_root_attributes
 from naru.store.upper import UpperDiff
 from naru.store.whiteouts import OverlayWhiteouts
 
-_COPY = 1 << 20
+_log = logging.getLogger(__name__)
 
+_COPY = 1 << 20
+_BLOCK = ".block"
 _UNPLACED = "unplaced"
 """What a layer without a parent needs one for: directories that its tar did not speak of."""
 
@@ -47,12 +53,21 @@ class Erofs:
     name: ClassVar[str] = "erofs"
     apart: ClassVar[bool] = True
 
-    def __init__(self, root: Path, options: Mapping[str, str]) -> None:
-        """Raise `Unsupported` where the kernel cannot mount EROFS from files, or no overlay."""
+    def __init__(
+        self, root: Path, options: Mapping[str, str], *, backings: Sequence[Backing] = BACKINGS
+    ) -> None:
+        """Raise `Unsupported` where the kernel cannot mount EROFS, or no overlay.
+
+        `backings`: the ways to mount an image that are tried; the first that works is taken.
+        """
         self._root = root
         self._homes = Homes(root, self.name, size_option(self.name, options))
-        if refusal := overlay_refusal(root, userxattr=False) or _erofs_refusal(root):
+        if refusal := overlay_refusal(root, userxattr=False):
             raise Unsupported(f"driver not supported: erofs: {refusal}")
+        self._backing = _first_possible(backings, root)
+        # Devices are waited for.
+        self.mounts_slowly = self._backing.loops
+        self._follow_block_size()
 
     def create(
         self, layer: str, parent: str | None, *, writable: bool, size: int | None = None
@@ -65,12 +80,12 @@ class Erofs:
             if parent:
                 copy_root_attributes(self._own_tree(parent), home / "diff")
         else:
-            (home / "tree").mkdir(mode=0o755)
+            (home / TREE).mkdir(mode=0o755)
         if lower:
             (home / "lower").write_text("\n".join(lower))
 
     def remove(self, layer: str) -> None:
-        tree = self._root / layer / "tree"
+        tree = self._root / layer / TREE
         if mounts.is_mounted(tree):
             mounts.unmount(tree)
         self._homes.remove(layer)
@@ -88,7 +103,9 @@ class Erofs:
         else:
             lower = [layer, *lower]
             lowers = []
-        trees = self._tree_mounts(lower)
+        if self._backing.loops:  # one at a time: each holds up to nine devices until it is mounted
+            self._show(lower)
+        trees = list(self._tree_mounts(lower))
         lowers += [str(self._tree(name)) for name in lower]
         if not lowers or (len(lowers) == 1 and not own):  # overlay wants something below
             source = lowers[0] if lowers else str(home / "diff")
@@ -101,18 +118,19 @@ class Erofs:
         home = self._homes[layer]
         tree = LayerTree()
         below = self._below(layer).below if (home / "lower").exists() else None
-        with (home / "layer.tar").open("w+b") as tar:
-            copied = _Tee(diff, tar)
+        with (home / TAR).open("w+b") as tar:
+            copied = Tee(diff, tar)
             try:
                 tree.read(cast(BinaryIO, copied))
-                self._write_image(home, tree, below)
+                tar.flush()
+                self._write_image(home, tree, tar, below)
                 content = tree.content
                 implied = ["."] if tree.has_implied else []
             except Unmappable:
                 copied.drain()
                 tar.seek(0)
-                (home / "layer.erofs").unlink(missing_ok=True)
-                with Extractor(home / "tree", whiteouts=OverlayWhiteouts()) as extractor:
+                (home / IMAGE).unlink(missing_ok=True)
+                with Extractor(home / TREE, whiteouts=OverlayWhiteouts()) as extractor:
                     content = extractor.extract(tar)
                 implied = sorted(extractor.implied)
                 if below is not None:
@@ -126,38 +144,61 @@ class Erofs:
         implied = _noted(home)
         if parent is not None:
             (home / "lower").write_text("\n".join([parent, *self._lower(parent)]))
-            if implied and (home / "layer.erofs").exists():
-                tree = LayerTree()
-                with (home / "layer.tar").open("rb") as tar:
-                    tree.read(tar)
-                self._write_image(home, tree, self._below(layer).below)
+            if implied and (home / IMAGE).exists():
+                self._remake_image(layer)
             elif implied:
                 self._below(layer).adopt(implied)
         (home / _UNPLACED).unlink(missing_ok=True)
 
     def tar_size(self, layer: str) -> int | None:
         try:
-            return (self._homes[layer] / "layer.tar").stat().st_size
+            return (self._homes[layer] / TAR).stat().st_size
         except FileNotFoundError:
             return None
 
     def tar_pieces(self, layer: str) -> Iterator[bytes]:
-        with (self._homes[layer] / "layer.tar").open("rb", buffering=0) as tar:
+        with (self._homes[layer] / TAR).open("rb", buffering=0) as tar:
             while piece := tar.read(_COPY):
                 yield piece
 
     def _write_image(
-        self, home: Path, tree: LayerTree, below: Callable[[str], Path | None] | None
+        self,
+        home: Path,
+        tree: LayerTree,
+        tar: BinaryIO,
+        below: Callable[[str], Path | None] | None,
     ) -> None:
         if below is not None:
             tree.adopt(below)
-        with (home / "layer.erofs").open("w+b") as out:
-            write_image(tree, out)
+        # What is there may be mounted.
+        (home / IMAGE).unlink(missing_ok=True)
+        with (home / IMAGE).open("w+b") as out:
+            write_image(tree, out, block=self._backing.block, tar=tar)
+
+    def _remake_image(self, layer: str) -> None:
+        home = self._homes[layer]
+        tree = LayerTree()
+        with (home / TAR).open("rb") as tar:
+            tree.read(tar)
+            self._write_image(home, tree, tar, self._below(layer).below)
+
+    def _follow_block_size(self) -> None:
+        """Make the images anew where another kernel has made them for itself."""
+        noted = self._root / _BLOCK
+        have = int(noted.read_text()) if noted.exists() else FILES.block
+        if have == self._backing.block:
+            return
+        layers = sorted(set(self.layers()), key=lambda layer: len(self._lower(layer)))
+        for layer in layers:  # those below first: others take after them
+            if (self._root / layer / IMAGE).exists():
+                _log.info("erofs: %s gets blocks of %d bytes", layer, self._backing.block)
+                self._remake_image(layer)
+        noted.write_text(str(self._backing.block))
 
     def diff(self, layer: str, out: BinaryIO) -> None:
         home = self._homes[layer]
-        if (home / "layer.tar").exists():
-            with (home / "layer.tar").open("rb") as tar:
+        if (home / TAR).exists():
+            with (home / TAR).open("rb") as tar:
                 shutil.copyfileobj(tar, out, _COPY)
         else:
             self._upper(layer).write(out)
@@ -169,21 +210,22 @@ class Erofs:
         home = self._homes[layer]
         if (home / "diff").exists():
             return usage_of(home / "diff")
-        files = [home / "layer.tar", home / "layer.erofs"]
+        files = [home / TAR, home / IMAGE]
         found = [path.stat() for path in files if path.exists()]
         used = sum(status.st_blocks * 512 for status in found)
-        if not (home / "layer.erofs").exists():
-            tree = usage_of(home / "tree")
+        if not (home / IMAGE).exists():
+            tree = usage_of(home / TREE)
             return Usage(used + tree.bytes, len(found) + tree.inodes)
         return Usage(used, len(found))
 
     def status(self) -> Sequence[tuple[str, str]]:
         layers = [self._homes[layer] for layer in self.layers()]
-        mapped = sum((home / "layer.erofs").exists() for home in layers)
+        mapped = sum((home / IMAGE).exists() for home in layers)
         return [
             ("Backing Filesystem", backing_filesystem(self._root)),
+            ("Backed By", self._backing.words),
             ("Layers Mapped From Tar", str(mapped)),
-            ("Layers Mounted", str(sum(mounts.is_mounted(home / "tree") for home in layers))),
+            ("Layers Mounted", str(sum(mounts.is_mounted(home / TREE) for home in layers))),
         ]
 
     def data(self, layer: str, target: Path) -> dict[str, str]:
@@ -192,7 +234,7 @@ class Erofs:
         if (home / "diff").exists():
             found |= {"UpperDir": str(home / "diff"), "WorkDir": str(home / "work")}
         else:
-            found |= {"UpperDir": str(home / "tree"), "LayerTar": str(home / "layer.tar")}
+            found |= {"UpperDir": str(home / TREE), "LayerTar": str(home / TAR)}
         if lower := self._lower(layer):
             found["LowerDir"] = ":".join(str(self._tree(name)) for name in lower)
         return found
@@ -203,16 +245,14 @@ class Erofs:
     def close(self) -> None:
         """Unmount the layers' trees; overlays on them keep what they hold."""
         for layer in self.layers():
-            if mounts.is_mounted(self._homes[layer] / "tree"):
-                mounts.unmount(self._homes[layer] / "tree")
+            if mounts.is_mounted(self._homes[layer] / TREE):
+                mounts.unmount(self._homes[layer] / TREE)
 
-    def _tree_mounts(self, layers: Sequence[str]) -> list[Mount]:
+    def _tree_mounts(self, layers: Sequence[str]) -> Iterator[Mount]:
         """What is still to mount so that every one of `layers` shows its tree."""
-        return [
-            _tree_mount(home)
-            for home in (self._homes[layer] for layer in layers)
-            if (home / "layer.erofs").exists() and not mounts.is_mounted(home / "tree")
-        ]
+        for home in (self._homes[layer] for layer in layers):
+            if (home / IMAGE).exists() and not mounts.is_mounted(home / TREE):
+                yield self._backing.mount(home)
 
     def _show(self, layers: Sequence[str]) -> list[Path]:
         for mount in self._tree_mounts(layers):
@@ -223,7 +263,7 @@ class Erofs:
         return UpperDiff(self._own_tree(layer), self._show(self._lower(layer)))
 
     def _below(self, layer: str) -> UpperDiff:
-        return UpperDiff(self._homes[layer] / "tree", self._show(self._lower(layer)))
+        return UpperDiff(self._homes[layer] / TREE, self._show(self._lower(layer)))
 
     def _own_tree(self, layer: str) -> Path:
         """Where the layer's own files can be read."""
@@ -232,34 +272,13 @@ class Erofs:
     def _tree(self, layer: str) -> Path:
         """The directory of a layer's own files, once it is mounted. Any may lie below another."""
         diff = self._homes[layer] / "diff"
-        return diff if diff.exists() else self._homes[layer] / "tree"
+        return diff if diff.exists() else self._homes[layer] / TREE
 
     def _lower(self, layer: str) -> list[str]:
         try:
             return (self._homes[layer] / "lower").read_text().split("\n")
         except FileNotFoundError:
             return []
-
-
-class _Tee:
-    """Reads `source`, and writes all that passes to `copy`."""
-
-    def __init__(self, source: BinaryIO, copy: BinaryIO) -> None:
-        self._read = getattr(source, "read1", None) or source.read
-        self._copy = copy
-        self._size = 0
-        self._writeback = Writeback(copy.fileno())
-
-    def read(self, size: int = _COPY) -> bytes:
-        piece: bytes = self._read(size if size > 0 else _COPY)
-        self._copy.write(piece)
-        self._size += len(piece)
-        self._writeback.wrote(self._size)
-        return piece
-
-    def drain(self) -> None:
-        while self.read():
-            pass
 
 
 def _noted(home: Path) -> list[str]:
@@ -270,28 +289,12 @@ def _noted(home: Path) -> list[str]:
     return implied
 
 
-def _tree_mount(home: Path) -> Mount:
-    options = ["ro", f"device={home / 'layer.tar'}"]
-    return Mount("erofs", str(home / "layer.erofs"), home / "tree", options)
-
-
-def _erofs_refusal(root: Path) -> str | None:
-    """Why EROFS images in files cannot be mounted, or None: a real mount of an empty layer."""
-    if "erofs" not in filesystems():
-        return "'erofs' is not in /proc/filesystems"
-    probe = root / f".erofs-probe-{os.getpid()}"
-    shutil.rmtree(probe, ignore_errors=True)
-    (probe / "tree").mkdir(parents=True)
-    try:
-        (probe / "layer.tar").write_bytes(bytes(1024))
-        with (probe / "layer.tar").open("rb") as tar, (probe / "layer.erofs").open("w+b") as out:
-            tree = LayerTree()
-            tree.read(tar)
-            write_image(tree, out)
-        mounts.mount(_tree_mount(probe))
-        mounts.unmount(probe / "tree")
-    except OSError as error:
-        return f"no EROFS mount from files, which Linux 6.12 brought ({error})"
-    finally:
-        shutil.rmtree(probe, ignore_errors=True)
-    return None
+def _first_possible(backings: Sequence[Backing], root: Path) -> Backing:
+    refusals = []
+    for backing in backings:
+        if (refusal := refusal_of(backing, root)) is None:
+            return backing
+        refusals.append(f"by {backing.words} ({backing.since}): {refusal}")
+    raise Unsupported(
+        f"driver not supported: erofs: no image can be mounted: {'; '.join(refusals)}"
+    )
