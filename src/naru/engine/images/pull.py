@@ -273,9 +273,11 @@ class _Layers:
         try:
             await self._unpack(chain, *missing, transfer)
         except NotFound:
-            if below is not None:
-                await asyncio.shield(below)  # raises why the layer below is not there
-            raise
+            if below is None:
+                raise
+            await asyncio.shield(below)  # raises why the layer below is not there
+            # It came first, and was asked for a layer that nobody had begun.
+            await self._unpack(chain, *missing, transfer)
 
     def _take_known(self, diff_ids: Sequence[str]) -> int:
         """Hold the layers that are here -> how many, from the lowest up."""
