@@ -59,7 +59,8 @@ class Made:
 
 @dataclass
 class Storm:
-    """Give each of some clients a number of commands; `done` is set when all were answered."""
+    """Give each of some clients a number of commands; kills come by the commands' progress, so
+    that a slow machine has no more of them than a quick one."""
 
     daemon: Daemon
     seed: int
@@ -70,11 +71,12 @@ class Storm:
     blackouts: list[tuple[float, float]] = field(default_factory=list)
     up: threading.Event = field(default_factory=threading.Event)
     """Cleared while there is no daemon: commands that fail at once would be over too soon."""
-    done: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
+        self._answered = 0
+        self._progress = threading.Condition()
         self._unsupervised = 0.0
         self._log_then = 0
         self._thread = threading.Thread(target=self._run)
@@ -104,8 +106,19 @@ class Storm:
             log.seek(self._log_then)
             return TAKEN_OVER in log.read()
 
+    def goes_on(self, commands: int) -> bool:
+        """Wait until so many more commands were answered -> False when none is left to come."""
+        with self._progress:
+            due = self._answered + commands
+            self._progress.wait_for(lambda: self._answered >= min(due, self._all))
+            return self._answered < self._all
+
     def join(self) -> None:
         self._thread.join()
+
+    @property
+    def _all(self) -> int:
+        return self.rounds // WORKERS * WORKERS
 
     def _run(self) -> None:
         each = self.rounds // WORKERS
@@ -117,7 +130,6 @@ class Storm:
             client.start()
         for client in clients:
             client.join()
-        self.done.set()
 
     def _client(self, chance: random.Random, rounds: int) -> None:
         verbs: list[Callable[[random.Random], None]] = [
@@ -130,6 +142,10 @@ class Storm:
                 chance.choice(verbs)(chance)
             except subprocess.TimeoutExpired as error:
                 self.complaints.append(f"no answer: {' '.join(error.cmd[3:])}")
+            finally:
+                with self._progress:
+                    self._answered += 1
+                    self._progress.notify()
 
     def _new(self, chance: random.Random, *, restarts: int = 0) -> Made:
         with self._lock:

@@ -24,7 +24,7 @@ import msgspec
 from naru.kernel import process
 from naru.runtime import supervisor_launch, supervisor_main
 from naru.runtime.supervisor_link import Link, LinkLost, Reply
-from naru.spec.errors import InternalError
+from naru.spec.errors import InternalError, NaruError
 
 log = logging.getLogger(__name__)
 
@@ -224,6 +224,8 @@ class Supervisor:
                 await self._establish()
             except LinkLost:
                 return  # it died again: _lost has been called again
+            except NaruError as error:
+                log.error("no supervisor: containers run on, but none can be started: %s", error)
             except Exception:
                 log.exception("no supervisor: containers run on, but none can be started")
             else:
@@ -232,10 +234,12 @@ class Supervisor:
             delay = min(2 * delay, _LONGEST_DELAY)
 
     async def _request(self, op: str, **arguments: Any) -> Reply:
-        if self._link is None:
+        return await (await self._linked()).request(op, **arguments)
+
+    async def _linked(self) -> Link:
+        while self._link is None:  # it may be lost again before this task's turn comes
             await self._in_charge()
-        assert self._link is not None
-        return await self._link.request(op, **arguments)
+        return self._link
 
     async def _in_charge(self) -> None:
         """Wait for a supervisor, with some patience."""
