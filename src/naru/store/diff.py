@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -29,6 +29,10 @@ class Item(NamedTuple):
     name: str  # relative, without a leading slash
     source: str | None  # None: a whiteout (`name` is then the marker's)
     status: os.stat_result | None
+
+
+_Found = tuple[str, int, str, os.stat_result | None]
+"""Name, kind of the change, path and status of what is there now."""
 
 
 class TreeDiff:
@@ -61,7 +65,13 @@ class TreeDiff:
 
     def _items(self) -> Iterator[Item]:
         # With the directories above each change: unpacking one touches their times.
-        for name, kind, path, status in self._walk("", self._new, self._old, parents=True):
+        found: Iterable[_Found] = self._walk("", self._new, self._old, parents=True)
+        if self._old is not None:
+            found = list(found)
+            if split := _split_files(status for _, _, _, status in found):
+                # A tar links to its own members only: what has a new name is told with all names.
+                found = self._walk("", self._new, self._old, parents=True, told=split)
+        for name, kind, path, status in found:
             if kind == ChangeKind.DELETED:
                 parent, _, last = name.rpartition("/")
                 yield Item(marker(parent, last), None, None)
@@ -69,8 +79,15 @@ class TreeDiff:
                 yield Item(name, path, status)
 
     def _walk(
-        self, name: str, new: str, old: str | None, *, parents: bool
-    ) -> Iterator[tuple[str, int, str, os.stat_result | None]]:
+        self,
+        name: str,
+        new: str,
+        old: str | None,
+        *,
+        parents: bool,
+        told: Collection[int] = frozenset(),
+    ) -> Iterator[_Found]:
+        """`told` are inodes that count as changed."""
         before = {child: (path, status) for child, path, status in listing(old)} if old else {}
         after = {child: (path, status) for child, path, status in listing(new)}
         for child in sorted(before.keys() | after.keys()):
@@ -86,11 +103,11 @@ class TreeDiff:
                     yield from self._walk(below, path, None, parents=parents)
                 continue
             if not stat.S_ISDIR(status.st_mode):
-                if self._differs(path, status, *was):
+                if status.st_ino in told or self._differs(path, status, *was):
                     yield below, ChangeKind.MODIFIED, path, status
                 continue
             inside = was[0] if stat.S_ISDIR(was[1].st_mode) else None
-            children = list(self._walk(below, path, inside, parents=parents))
+            children = list(self._walk(below, path, inside, parents=parents, told=told))
             named = bool(children) and parents
             if (
                 named
@@ -111,6 +128,15 @@ class TreeDiff:
             return os.readlink(path) != os.readlink(old_path)
         touched = self._made is None or status.st_ctime_ns >= self._made
         return stat.S_ISREG(status.st_mode) and touched and not _same_contents(path, old_path)
+
+
+def _split_files(changed: Iterable[os.stat_result | None]) -> set[int]:
+    """The inodes of files of which not all names are there."""
+    missing: dict[int, int] = {}
+    for status in changed:
+        if status is not None and status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+            missing[status.st_ino] = missing.get(status.st_ino, status.st_nlink) - 1
+    return {inode for inode, count in missing.items() if count}
 
 
 def write_items(items: Iterator[Item], out: BinaryIO) -> None:

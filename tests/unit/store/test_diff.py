@@ -10,6 +10,7 @@ import pytest
 
 from naru.store.diff import TreeDiff, usage_of
 from naru.store.driver import ChangeKind
+from naru.store.tarentry import HARDLINK, REGULAR
 from naru.store.tarstream import TarReader
 from naru.store.treecopy import copy_tree
 
@@ -54,6 +55,26 @@ def test_changes_and_their_tar(trees: tuple[Path, Path]) -> None:
         ("/link", ChangeKind.MODIFIED),
     ]
     assert written(TreeDiff(new, old)) == ["d/", "d/e/", "d/e/f", "d/.wh.g", "link"]
+
+
+def test_a_new_name_is_told_with_the_old_one(trees: tuple[Path, Path]) -> None:
+    """A tar links to its own members only; what is compared sees one addition."""
+    old, new = trees
+    os.link(new / "d/e/f", new / "z")
+    diff = TreeDiff(new, old)
+    out = io.BytesIO()
+    diff.write(out)
+    found = {e.name: (e.kind, e.linkname) for e in TarReader(io.BytesIO(out.getvalue()))}
+    assert found["d/e/f"] == (REGULAR, "")
+    assert found["z"] == (HARDLINK, "d/e/f")
+    assert [change.path for change in diff.changes()] == ["/z"]
+
+
+def test_names_that_all_changed_are_told_once(trees: tuple[Path, Path]) -> None:
+    old, new = trees
+    os.link(new / "d/g", new / "d/h")
+    (new / "d/g").write_text("22")
+    assert written(TreeDiff(new, old)) == ["d/", "d/g", "d/h"]
 
 
 def test_a_file_becomes_a_directory(trees: tuple[Path, Path]) -> None:
