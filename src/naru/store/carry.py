@@ -22,6 +22,8 @@ from naru.store.treesync import TreeSync, differences, touched_paths
 from naru.store.unpack import Unpacker
 
 _SHOWN = 5
+_ATTEMPTS = 2
+"""fuse-overlayfs shows names of one file as one, and in its next mount as several."""
 
 
 class Carrier:
@@ -74,11 +76,14 @@ class Carrier:
         if new not in set(self.target.layers()):
             self.target.create(new, parent, writable=True, size=size)
         with self._mounted(self.source, old, read_only=True) as there:
-            with self._mounted(self.target, new) as here:
-                TreeSync(str(there), str(here), touched, stop=self._check, copied=copied)()
-            # Through a mount of its own: what the kernel shows from now on, not what it remembers.
-            self._compare(there, new, touched)
-        return total
+            for _ in range(_ATTEMPTS):
+                with self._mounted(self.target, new) as here:
+                    TreeSync(str(there), str(here), touched, stop=self._check, copied=copied)()
+                # Through a mount of its own: what is shown from now on, not what is remembered.
+                found = self._differences(there, new, touched)
+                if not found:
+                    return total
+            raise self._unequal(new, found)
 
     def _unpacked(self, new: str, parent: str | None, diff_id: str, tar: BinaryIO) -> int:
         counted = _Counted(tar, self._copied)
@@ -91,18 +96,20 @@ class Carrier:
         self.target.create(new, parent, writable=False)
         size = self.target.apply(new, tar)
         with self._mounted(self.source, old, read_only=True) as there:
-            self._compare(there, new, None)
+            if found := self._differences(there, new, None):
+                raise self._unequal(new, found)
         return size
 
-    def _compare(self, there: Path, new: str, touched: set[str] | None) -> None:
+    def _differences(self, there: Path, new: str, touched: set[str] | None) -> list[str]:
         with self._mounted(self.target, new, read_only=True) as here:
-            found = sorted(differences(str(there), str(here), touched))
-        if found:
-            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-            raise InternalError(
-                f"layer {new[:12]} is not the same in {self.target.name} as in"
-                f" {self.source.name}: {'; '.join(found[:_SHOWN])}{more}"
-            )
+            return sorted(differences(str(there), str(here), touched))
+
+    def _unequal(self, new: str, found: list[str]) -> InternalError:
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        return InternalError(
+            f"layer {new[:12]} is not the same in {self.target.name} as in"
+            f" {self.source.name}: {'; '.join(found[:_SHOWN])}{more}"
+        )
 
     @contextmanager
     def _mounted(

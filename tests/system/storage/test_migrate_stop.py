@@ -31,6 +31,8 @@ def stage() -> Iterator[Stage]:
         for name in NAMES:
             policy = ["--restart", "always"] if name == "two" else []
             here.daemon.docker("run", "-d", "--name", name, *policy, *SLEEP)
+        for name in NAMES:
+            until(lambda name=name: begun(here, name) == 1)
         here.daemon.docker("pause", "frozen")
         here.daemon.docker("stop", "idle")
         assert states(here) == BEFORE
