@@ -18,7 +18,7 @@ import stat
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
-from naru.kernel.writeback import Writeback
+from naru.kernel.writeback import STEP, Writeback
 from naru.store.directories import Directories
 from naru.store.removal import remove
 from naru.store.tarentry import (
@@ -209,11 +209,7 @@ class Extractor:
             else:
                 if self._witness is not None and entry.stored:
                     self._witness.file(reader.offset, entry.stored, path)
-                written, writeback = 0, Writeback(fd)
-                for piece in reader.data():
-                    _write_all(fd, piece)
-                    written += len(piece)
-                    writeback.wrote(written)
+                _copy(reader, entry, fd)
             self.written += entry.stored
             owner = self._owner_of(entry)
             if self._is_root and (inherits or owner != (0, 0)):
@@ -363,6 +359,19 @@ def _clean(name: str) -> str:
         elif part not in ("", "."):
             parts.append(part)
     return "/".join(parts)
+
+
+def _copy(reader: TarReader, entry: Entry, fd: int) -> None:
+    if entry.stored < STEP:
+        for piece in reader.data():
+            if (count := os.write(fd, piece)) < len(piece):
+                _write_all(fd, piece[count:])
+        return
+    written, writeback = 0, Writeback(fd)
+    for piece in reader.data():
+        _write_all(fd, piece)
+        written += len(piece)
+        writeback.wrote(written)
 
 
 def _write_all(fd: int, piece: memoryview) -> None:

@@ -44,8 +44,9 @@ class TarKeeper:
         self._tree = tree
         self._out = _Deflated(home / SKELETON)
         self._whole: _Deflated | None = None
-        self._waiting: deque[memoryview] = deque()  # read, and not yet known to be contents or not
-        self._waits_at = 0  # where in the tar that begins
+        self._waiting: deque[bytes] = deque()  # what was read from `_waits_from` on
+        self._waits_from = 0
+        self._at = 0  # before it all is known to be contents or not
         self._end = 0  # of what was read
         self._skip_to = 0  # what lies before it are contents
 
@@ -69,8 +70,9 @@ class TarKeeper:
             self._whole.write(piece)
             return piece
         if piece:
-            self._waiting.append(memoryview(piece))
-            self._drop()
+            self._waiting.append(piece)
+            if self._at < self._skip_to:
+                self._move_to(min(self._skip_to, self._end))
         return piece
 
     def file(self, offset: int, size: int, name: str) -> None:
@@ -80,49 +82,39 @@ class TarKeeper:
         encoded = os.fsencode(name)
         self._out.write(_RECORD.pack(len(raw), len(encoded), size) + raw + encoded)
         self._skip_to = offset + size
-        self._drop()
+        self._move_to(min(self._skip_to, self._end))
 
     def replacing(self) -> None:
         """From here on the tar is kept whole: what is unpacked by now is still there to be read."""
         if self._whole is not None:
             return
-        unread = list(self._waiting)
+        unread = self._take(self._end)
         self._out.close(self._end)
         whole = _Deflated(self._home / WHOLE)
         for piece in tar_pieces(self._home, self._tree):
             whole.write(piece)
-        for waiting in unread:
-            whole.write(waiting)
-        self._waiting.clear()
+        whole.write(unread)
         self._whole = whole
 
     def _rest(self) -> None:
-        for piece in self._waiting:
-            self._out.write(_RECORD.pack(len(piece), 0, 0))
-            self._out.write(piece)
-        self._waiting.clear()
+        rest = self._take(self._end)
+        if rest:
+            self._out.write(_RECORD.pack(len(rest), 0, 0) + rest)
 
     def _take(self, until: int) -> bytes:
-        """What waits before that offset."""
-        pieces = []
-        while self._waits_at < until:
-            piece = self._waiting.popleft()
-            room = until - self._waits_at
-            if len(piece) > room:
-                self._waiting.appendleft(piece[room:])
-                piece = piece[:room]
-            self._waits_at += len(piece)
-            pieces.append(piece)
-        return b"".join(pieces)
+        """What was read from where we are until that offset."""
+        start, end = self._at - self._waits_from, until - self._waits_from
+        if self._waiting and end <= len(self._waiting[0]):
+            taken = self._waiting[0][start:end]
+        else:
+            taken = b"".join(self._waiting)[start:end]
+        self._move_to(until)
+        return taken
 
-    def _drop(self) -> None:
-        """Forget contents."""
-        while self._waiting and self._waits_at < self._skip_to:
-            piece = self._waiting.popleft()
-            room = self._skip_to - self._waits_at
-            if len(piece) > room:
-                self._waiting.appendleft(piece[room:])
-            self._waits_at += min(room, len(piece))
+    def _move_to(self, offset: int) -> None:
+        self._at = offset
+        while self._waiting and self._waits_from + len(self._waiting[0]) <= offset:
+            self._waits_from += len(self._waiting.popleft())
 
 
 class _Deflated:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import zlib
 
 BLOCK = 512
 CHUNK = 1 << 20
@@ -79,3 +80,11 @@ class Entry:
 def kind_of(mode: int) -> str | None:
     """The tar type for an `st_mode`; None for what tar cannot hold (sockets)."""
     return _KINDS.get(stat.S_IFMT(mode))
+
+
+def block_sum(block: bytes) -> int:
+    """The sum of the bytes of a header block."""
+    if block.isascii():
+        # adler32's lower half is 1 + the sum of the bytes, modulo 65521: 512 of these are less.
+        return (zlib.adler32(block) & 0xFFFF) - 1
+    return sum(block)

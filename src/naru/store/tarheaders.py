@@ -6,49 +6,55 @@ GNU sparse 0.0, 0.1 and 1.0). What is damaged raises `TarError`.
 
 from __future__ import annotations
 
-from naru.store.tarentry import BLOCKDEV, CHARDEV, REGULAR, Entry, TarError
+import functools
+import struct
+
+from naru.store.tarentry import BLOCKDEV, CHARDEV, REGULAR, Entry, TarError, block_sum
 
 MAX_SPARSE = 1 << 18
 """Data regions of one sparse file that are accepted."""
 
 PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK, GNU_SPARSE = "xgLKS"
 _CONTIGUOUS = "7"
+_REGULAR_KINDS = frozenset(("0", "\0", _CONTIGUOUS, GNU_SPARSE))
+_FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x")
+_SPACE = 0x20
 _XATTR = "SCHILY.xattr."
 
 
 def parse_header(header: bytes) -> tuple[Entry, str]:
     """-> the member as its header alone tells it, and the header's type."""
-    recorded = number_field(header[148:156])
-    total = sum(header) - sum(header[148:156]) + 256
-    if recorded != total:
+    (raw_name, mode, uid, gid, size, mtime, recorded, raw_kind, link, magic, _version,
+     uname, gname, major, minor, prefix) = _FIELDS.unpack(header)  # fmt: skip
+    checksum = number_field(recorded)
+    if checksum != block_sum(header) - sum(recorded) + 256:
         signed = sum(b - 256 if b > 127 else b for b in header[:148] + header[156:]) + 256
-        if recorded != signed:
+        if checksum != signed:
             raise TarError("invalid tar header")
-    kind = chr(header[156])
-    name = text_field(header[:100])
-    magic = header[257:263]
-    if magic == b"ustar\0" and header[345]:
-        name = f"{text_field(header[345:500])}/{name}"
+    kind = raw_kind.decode("latin-1")
+    name = text_field(raw_name)
+    if prefix[0] and magic == b"ustar\0":
+        name = f"{text_field(prefix)}/{name}"
     entry = Entry(
         name,
-        REGULAR if kind in ("\0", _CONTIGUOUS, GNU_SPARSE) else kind,
-        mode=number_field(header[100:108]) & 0o7777,
-        uid=number_field(header[108:116]),
-        gid=number_field(header[116:124]),
-        size=number_field(header[124:136]),
-        mtime=_bounded(number_field(header[136:148])) * 1_000_000_000,
-        linkname=text_field(header[157:257]),
+        REGULAR if kind in _REGULAR_KINDS else kind,
+        mode=_often(mode) & 0o7777,
+        uid=_often(uid),
+        gid=_often(gid),
+        size=number_field(size),
+        mtime=_bounded(_often(mtime)) * 1_000_000_000,
+        linkname=text_field(link) if link[0] else "",
     )
     entry.stored = entry.size
     if entry.size < 0:
         raise TarError("negative size in a tar header")
     if magic[:5] == b"ustar":
-        entry.uname, entry.gname = text_field(header[265:297]), text_field(header[297:329])
+        if uname[0]:
+            entry.uname = text_field(uname)
+        if gname[0]:
+            entry.gname = text_field(gname)
         if kind in (CHARDEV, BLOCKDEV):
-            entry.devmajor, entry.devminor = (
-                number_field(header[329:337]),
-                number_field(header[337:345]),
-            )
+            entry.devmajor, entry.devminor = number_field(major), number_field(minor)
     return entry, kind
 
 
@@ -60,6 +66,11 @@ def text_field(raw: bytes) -> str:
 
 def number_field(raw: bytes) -> int:
     """Octal digits, or GNU's base-256."""
+    if raw[-1] <= _SPACE:  # the common case first: digits, and what ends them
+        try:
+            return int(raw[:-1], 8)
+        except ValueError:
+            pass
     if raw[0] & 0x80:  # base-256, two's complement without the marker bit
         value = int.from_bytes(raw, "big") & ((1 << (8 * len(raw) - 1)) - 1)
         return value - (1 << (8 * len(raw) - 1)) if raw[0] & 0x40 else value
@@ -70,6 +81,10 @@ def number_field(raw: bytes) -> int:
         return int(digits, 8)
     except ValueError:
         raise TarError("invalid tar header") from None
+
+
+_often = functools.lru_cache(maxsize=1024)(number_field)
+"""For fields that are the same in most members of an archive."""
 
 
 def _bounded(seconds: int) -> int:

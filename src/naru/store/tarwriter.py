@@ -6,11 +6,19 @@ The same members in the same order give the same bytes, whatever machine wrote t
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from naru.store.tarentry import BLOCK, CHUNK, DIRECTORY, HARDLINK, REGULAR, SYMLINK, Entry
+from naru.store.tarentry import (
+    BLOCK,
+    CHUNK,
+    DIRECTORY,
+    HARDLINK,
+    REGULAR,
+    SYMLINK,
+    Entry,
+    block_sum,
+)
 
 _SECOND = 1_000_000_000
 _ZEROS = bytes(BLOCK)
@@ -154,14 +162,7 @@ def _block(entry: Entry, name: bytes, prefix: bytes, link: bytes, size: int, sec
 
 def _summed(head: bytes, rest: bytes) -> bytes:
     """A header block: what is before its checksum, that, and what is after it."""
-    return b"%b%06o\0 %b" % (head, _sum(head + b"        " + rest), rest)
-
-
-def _sum(block: bytes) -> int:
-    if block.isascii():
-        # adler32's lower half is 1 + the sum of the bytes, modulo 65521: 512 of these are less.
-        return (zlib.adler32(block) & 0xFFFF) - 1
-    return sum(block)
+    return b"%b%06o\0 %b" % (head, block_sum(head + b"        " + rest), rest)
 
 
 def _pax_blocks(name: bytes, pax: dict[bytes, bytes]) -> bytes:
