@@ -31,6 +31,7 @@ from naru.spec.errors import InternalError
 log = logging.getLogger(__name__)
 
 _PID_FILE = ".pid"
+_FREEZE_SECONDS = 10.0  # a process in an uninterruptible call freezes at its end, or never
 _BPF_ANNOTATION = "run.oci.seccomp_bpf_data"
 
 
@@ -224,7 +225,16 @@ class OciRuntime:
         await self._run("kill", *(["--all"] if all else []), container_id, str(signal))
 
     async def pause(self, container_id: str) -> None:
+        """Every process stands still when this returns."""
         await self._run("pause", container_id)
+        # With cgroup v1 crun does not wait for that, and the kernel tells nobody when it is done.
+        try:
+            async with asyncio.timeout(_FREEZE_SECONDS):
+                while (state := await self.state(container_id)) and state.status == "running":  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            await self.resume(container_id)
+            raise complaints.RuntimeFailed("unable to freeze") from None
 
     async def resume(self, container_id: str) -> None:
         await self._run("resume", container_id)
