@@ -43,6 +43,8 @@ class _Run:
     def __init__(self) -> None:
         self.point = AttachPoint()
         self.streams: Streams | None = None
+        self.told: asyncio.Task[None] | None = None
+        """Records the `exec_start` event, beside the start itself."""
         self.exited = asyncio.Event()
 
 
@@ -128,6 +130,8 @@ class Execs:
                 await asyncio.wait({attached})
             raise
         if attached is None or conn is None:
+            if run.told is not None:
+                await asyncio.wait({run.told})
             return
         try:
             ending = await attached
@@ -237,7 +241,11 @@ class Execs:
         self, record: ContainerRecord, made: ExecRecord, run: _Run, console_size: Sequence[int]
     ) -> None:
         process = await asyncio.to_thread(self._process, record, made.config, console_size)
-        await self._tell(record, made, f"exec_start: {' '.join(made.config.cmd)}")
+        # Nobody waits for the record of it; the records keep the order of what they are told.
+        run.told = self._tasks.spawn(
+            self._tell(record, made, f"exec_start: {' '.join(made.config.cmd)}"),
+            name=f"event of exec {made.id[:12]}",
+        )
         runtime = self._runtime(record)
         pid, stdio = await runtime.exec(
             record.id, made.id, process, tty=made.config.tty, stdin=made.config.attach_stdin
@@ -285,21 +293,19 @@ class Execs:
         run = self._runs.pop(ended.exec_id or "", None)
         if run is not None and run.streams is not None:
             await run.streams.drained()
-        await self._record(ended)
+        found = self._store.find(ended.exec_id or "")
+        if found is not None and found.exit_code is None:
+            self._store.save(_ended(found, ended.status, at=ended.at))
+        else:
+            found = None  # it is known, from a former daemon
         if run is not None:
             run.exited.set()
             if run.streams is not None:
                 await run.streams.close()
-        await self._acknowledge(ended)
-
-    async def _record(self, ended: Exit) -> None:
-        found = {each.id: each for each in self._store.all()}.get(ended.exec_id or "")
-        if found is None or found.exit_code is not None:
-            return
-        self._store.save(_ended(found, ended.status, at=ended.at))
-        container = self._containers.get(found.container_id)
-        if container is not None:
+        container = self._containers.get(ended.container_id)
+        if found is not None and container is not None:
             await self._tell(container, found, "exec_die", exitCode=str(ended.status))
+        await self._acknowledge(ended)
 
     async def _tell(
         self, container: ContainerRecord, made: ExecRecord, action: str, **attributes: str

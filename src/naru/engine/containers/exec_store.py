@@ -57,8 +57,11 @@ class ExecStore:
                 continue
             self._records[record.id] = record
 
+    def find(self, exec_id: str) -> ExecRecord | None:
+        return self._records.get(exec_id)
+
     def get(self, exec_id: str) -> ExecRecord:
-        record = self._records.get(exec_id)
+        record = self.find(exec_id)
         if record is None:
             raise no_such_exec(exec_id)
         return record

@@ -141,10 +141,11 @@ async def test_an_attached_exec_ends_when_its_exit_code_is_known(
     await asyncio.sleep(0)
     assert not started.done()
     execs.heard(exit_of(exec_id, 3))
-    await asyncio.wait_for(started, 10)
+    await asyncio.wait_for(started, 60)
     seen = execs.inspect(exec_id)
     assert (seen["Running"], seen["ExitCode"], seen["CanRemove"]) == (False, 3, True)
     assert execs.of_container("c" * 64) == []
+    await around.acknowledged.wait()  # the event comes behind the answer
     assert [event.action for event in around.events] == [
         "exec_create: echo hi",
         "exec_start: echo hi",
