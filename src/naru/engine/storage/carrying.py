@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import BinaryIO, TypeVar, cast
 
 from naru.engine.images.layer_intake import keep
@@ -15,7 +16,7 @@ from naru.engine.images.progress import Progress, step
 from naru.engine.storage.planning import order
 from naru.kernel import mounts
 from naru.spec.containers import ContainerRecord
-from naru.spec.errors import InternalError
+from naru.spec.errors import InternalError, NaruError
 from naru.spec.layers import LayerRecord
 from naru.spec.storage import CarriedRecord
 from naru.store.blobs import Lease
@@ -121,11 +122,12 @@ class Carrying:
         parent = below.storage_id if below else None
         new = secrets.token_hex(32)
         self._begin(layer.chain_id, layer.size)
-        if layer.diff_id:
-            size = await self._blocking(lambda: self._image_layer(layer, new, parent))
-        else:
-            old = layer.storage_id
-            size = await self._blocking(lambda: self._carrier.writable(old, new, parent, None))
+        async with self._removed_if_half_made(layer.chain_id, new):
+            if layer.diff_id:
+                size = await self._blocking(lambda: self._image_layer(layer, new, parent))
+            else:
+                old = layer.storage_id
+                size = await self._blocking(lambda: self._carrier.writable(old, new, parent, None))
         await self._carried(layer.chain_id, new, size)
 
     def _image_layer(self, layer: LayerRecord, new: str, parent: str | None) -> int:
@@ -170,7 +172,20 @@ class Carrying:
             return self._carrier.writable(container.id, container.id, base.storage_id, size)
 
         self._begin(container.id, 0)
-        await self._carried(container.id, container.id, await self._blocking(carry))
+        async with self._removed_if_half_made(container.id, container.id):
+            copied = await self._blocking(carry)
+        await self._carried(container.id, container.id, copied)
+
+    @asynccontextmanager
+    async def _removed_if_half_made(self, name: str, storage_id: str) -> AsyncIterator[None]:
+        """It may be what has filled the disk, on which containers are to start again."""
+        try:
+            yield
+        except NaruError:
+            if name in self._records.carried:
+                await self._records.commit(delete(self._records.carried, name))
+            await self._blocking(lambda: self.target.remove(storage_id))
+            raise
 
     def _begin(self, name: str, size: int) -> None:
         self._now, self._done = (_shown(name), size), 0
