@@ -14,6 +14,9 @@ from naru.api.messages import Response, Stream
 HIGH_WATER = 256 * 1024
 """Bytes on their way to a client before whoever writes must wait."""
 
+_JOINED = 64 * 1024
+"""Bytes up to which the parts of a message are copied rather than written one by one."""
+
 _Event = h11.Response | h11.InformationalResponse | h11.Data | h11.EndOfMessage
 
 
@@ -59,8 +62,12 @@ class Outgoing:
         if self._lost:
             raise ClientGone("the client closed the connection")
         pieces = self._http.send_with_data_passthrough(event)
-        if pieces:
-            self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if not pieces:
+            return
+        if sum(map(len, pieces)) < _JOINED:
+            pieces = [b"".join(pieces)]
+        for piece in pieces:
+            self._transport.write(piece)
 
     async def drain(self) -> None:
         """Wait while the client is slower than we are."""

@@ -119,14 +119,17 @@ class _Outbound(io.RawIOBase):
         return True
 
     def write(self, data: object, /) -> int:
+        if isinstance(data, bytes) and len(data) >= _PIECE:
+            self.finish()
+            self._hand_over(data)
+            return len(data)
         view = memoryview(data)  # type: ignore[arg-type]
         self._gathered += view
         if len(self._gathered) >= _PIECE:
-            self._hand_over()
+            self.finish()
         return len(view)
 
-    def _hand_over(self) -> None:
-        piece, self._gathered = bytes(self._gathered), bytearray()
+    def _hand_over(self, piece: bytes) -> None:
         with self._changed:
             while len(self._ready) >= _PIECES and not self.gone:
                 self._changed.wait()
@@ -136,8 +139,10 @@ class _Outbound(io.RawIOBase):
         self._loop.call_soon_threadsafe(self.arrived.set)
 
     def finish(self) -> None:
+        """Hand over what has been gathered."""
         if self._gathered:
-            self._hand_over()
+            piece, self._gathered = bytes(self._gathered), bytearray()
+            self._hand_over(piece)
 
     def take(self) -> list[bytes]:
         self.arrived.clear()

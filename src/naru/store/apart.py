@@ -70,15 +70,16 @@ def writing(
     workers: Workers,
     function: Callable[[list[int], *Ts], object],
     *args: *Ts,
+    fds: Sequence[int] = (),
 ) -> Iterator[BinaryIO]:
-    """What `function([a pipe], *args)` writes to it in a worker; an error of it comes at the end.
+    """What `function([a pipe, *fds], *args)` writes in a worker; an error of it comes at the end.
 
     Where the block fails for want of what the worker did not write, the worker's error is raised.
     """
     reading, written = pipe()
     with PipeReader(reading) as source:
         try:
-            job: Job[object] = workers.begin([written], function, *args)
+            job: Job[object] = workers.begin([written, *fds], function, *args)
         finally:
             os.close(written)
         with job:

@@ -89,6 +89,13 @@ class KeepsTars(Protocol):
 
 
 @runtime_checkable
+class StoresTars(KeepsTars, Protocol):
+    """A driver that has those tars on the disk as they are: nothing is quicker to read."""
+
+    stores_tars: ClassVar[bool]
+
+
+@runtime_checkable
 class Stages(Protocol):
     """A driver that can unpack a layer before the one below it is known, or there."""
 
@@ -112,6 +119,13 @@ class MountsSlowly(Protocol):
 
     @property
     def mounts_slowly(self) -> bool: ...
+
+
+@runtime_checkable
+class Releases(Protocol):
+    """A driver that wants to be told when the mount of a layer has been taken down."""
+
+    def release(self, layer: str) -> None: ...
 
 
 @runtime_checkable

@@ -12,13 +12,15 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from typing import BinaryIO
 
 from naru.engine.images.library import Library
 from naru.spec.errors import InternalError
 from naru.spec.images import BlobRecord
 from naru.spec.layers import LayerRecord
-from naru.store.compression import Inflated
-from naru.store.driver import KeepsTars, StorageDriver
+from naru.store.apart import writing
+from naru.store.compression import Inflated, Readable
+from naru.store.driver import KeepsTars, StorageDriver, StoresTars
 
 _PIECE = 1 << 20
 
@@ -69,7 +71,9 @@ class LayerTars:
     def _unverified(self, diff_id: str) -> Iterator[bytes]:
         done = 0
         blob = self._library.layer_blob(diff_id)
-        if blob is None:  # else it is quicker to inflate that than to read a thousand files
+        stored = isinstance(self._library.layers.driver, StoresTars)
+        # A thousand files take longer to read than a blob to inflate.
+        if blob is None or (stored and self.kept_by_driver(diff_id) is not None):
             try:
                 for piece in self.from_driver(diff_id):
                     done += len(piece)
@@ -83,10 +87,18 @@ class LayerTars:
         yield from _from(done, self._inflated(blob))
 
     def _inflated(self, blob: BlobRecord) -> Iterator[bytes]:
-        with self._library.blobs.open(blob.id) as source:
-            plain = Inflated(source)
+        with self._library.blobs.open(blob.id) as source, self._plain(source) as plain:
             while piece := plain.read(_PIECE):
                 yield piece
+
+    @contextlib.contextmanager
+    def _plain(self, source: BinaryIO) -> Iterator[Readable]:
+        """What the open blob inflates to: by a worker, while what it wrote is used."""
+        if (workers := self._library.layers.workers) is None:
+            yield Inflated(source)
+            return
+        with writing(workers, _inflate, fds=[source.fileno()]) as plain:
+            yield plain
 
     def from_driver(self, diff_id: str) -> Iterator[bytes]:
         """The tar as the storage driver gives it, not verified; `NoTar` if not. Blocks."""
@@ -113,6 +125,16 @@ class LayerTars:
     def _driver(self) -> AbstractContextManager[StorageDriver]:
         layers = self._library.layers
         return contextlib.nullcontext(layers.driver) if self._inside else layers.reading_in_thread()
+
+
+def _inflate(fds: list[int]) -> None:
+    """In a worker: write to the first what the second inflates to."""
+    with open(fds[0], "wb", buffering=0) as out, open(fds[1], "rb", buffering=0) as source:
+        plain = Inflated(source)
+        while piece := plain.read(_PIECE):
+            view = memoryview(piece)
+            while view:
+                view = view[out.write(view) :]
 
 
 def _tar_size(driver: StorageDriver, layer: LayerRecord) -> int | None:
