@@ -12,7 +12,7 @@ from pathlib import Path
 
 from naru.kernel import mounts
 
-_MAKERS = {
+MAKERS = {
     "btrfs": ["mkfs.btrfs", "-q"],
     "xfs": ["mkfs.xfs", "-q"],
     "ext4": ["mkfs.ext4", "-q"],
@@ -33,7 +33,7 @@ def loop_disk(
     options: str = "",
 ) -> Iterator[Path]:
     """The root of a fresh file system; `NoDisk` where it cannot be had. Nothing stays."""
-    command = _MAKERS[kind]
+    command = MAKERS[kind]
     if shutil.which(command[0]) is None:
         raise NoDisk(f"there is no {command[0]}")
     with tempfile.TemporaryDirectory(prefix=f"naru-{kind}-", dir=base) as where:
@@ -42,20 +42,25 @@ def loop_disk(
         with image.open("wb") as out:
             out.truncate(size)
         subprocess.run([*command, *make, str(image)], check=True, capture_output=True)
-        given = ",".join(filter(None, ["loop", options]))
-        mounted = subprocess.run(
-            ["mount", "-t", kind, "-o", given, str(image), str(root)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if mounted.returncode:
-            raise NoDisk(f"{kind} cannot be mounted here: {mounted.stderr.strip()}")
+        mount_image(kind, image, root, options)
         try:
             yield root
         finally:
-            _unmount(root)
+            unmount_patiently(root)
 
 
-def _unmount(root: Path, patience: float = 60) -> None:
+def mount_image(kind: str, image: Path, root: Path, options: str = "") -> None:
+    given = ",".join(filter(None, ["loop", options]))
+    mounted = subprocess.run(
+        ["mount", "-t", kind, "-o", given, str(image), str(root)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        raise NoDisk(f"{kind} cannot be mounted here: {mounted.stderr.strip()}")
+
+
+def unmount_patiently(root: Path, patience: float = 60) -> None:
+    """With all that is mounted below it."""
     for target in mounts.mounts_below(root):
         if target != root:
             mounts.unmount(target)

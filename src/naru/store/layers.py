@@ -221,7 +221,7 @@ class LayerStore(SharedLayers):
         if gone := named - found:
             # Recorded since the listing? What is there now has been there all the time.
             gone &= self._named() - await self._run(self._bulk, lambda: set(self.driver.layers()))
-        return sorted(gone)
+        return sorted(gone | await self._run(self._bulk, self._damaged, named - gone))
 
     async def unused(self) -> list[LayerRecord]:
         """What `release_unused` would remove."""
@@ -282,6 +282,17 @@ class LayerStore(SharedLayers):
         here = self.driver.name
         named = {r.storage_id for r in self._records.layers.values() if r.driver == here}
         return named | {c.id for c in self._records.containers.values() if c.driver == here}
+
+    def _damaged(self, layers: Collection[str]) -> set[str]:
+        """Containers' layers of which the driver cannot say what is below: it has lost that."""
+        damaged = set()
+        for layer in layers:
+            if layer in self._records.containers:
+                try:
+                    self.driver.data(layer, self.target(layer))
+                except FileNotFoundError:
+                    damaged.add(layer)
+        return damaged
 
     def _end_views(self) -> None:
         for target in mounts.mounts_below(self._views) if self._views.exists() else []:

@@ -379,9 +379,15 @@ class SharedLayers:
 
 
 def _sync_directory(home: Path) -> None:
-    """Make what was made in and below a directory durable: its journal's entry is the last."""
-    if home.exists():
-        fd = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Make what was made in and below a directory durable: its journal's entry is the last.
+
+    Files directly in it, which say what the layer lies on, with what they hold.
+    """
+    if not home.exists():
+        return
+    files = [Path(each) for each in os.scandir(home) if each.is_file(follow_symlinks=False)]
+    for path in (*files, home):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
         finally:

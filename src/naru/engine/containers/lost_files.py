@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 class Layers(Protocol):
     async def missing(self) -> list[str]: ...
+    async def remove_writable(self, container_id: str) -> None: ...
     async def create_writable(
         self, container_id: str, chain_id: str, *, size: int | None = None
     ) -> None: ...
@@ -65,6 +66,7 @@ class LostFiles:
 
         async def make() -> None:
             size = storage_size(record.host_config)
+            await self._layers.remove_writable(record.id)  # what is left of it
             await self._layers.create_writable(record.id, record.chain_id, size=size)
             log.warning("container %s: its lost layer is made anew, empty", record.id[:12])
 

@@ -30,7 +30,7 @@ from naru.spec.errors import Unsupported
 from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
 from naru.store.drivers.erofs_backing import BACKINGS, FILES, IMAGE, TAR, TREE, Backing, refusal_of
-from naru.store.drivers.homes import Homes, make_directory, size_option
+from naru.store.drivers.homes import Homes, make_directory, size_option, written
 from naru.store.drivers.probe import backing_filesystem, overlay_refusal
 from naru.store.erofs_format import Unmappable
 from naru.store.erofs_image import write_image
@@ -275,10 +275,8 @@ class Erofs:
         return diff if diff.exists() else self._homes[layer] / TREE
 
     def _lower(self, layer: str) -> list[str]:
-        try:
-            return (self._homes[layer] / "lower").read_text().split("\n")
-        except FileNotFoundError:
-            return []
+        text = written(self._homes[layer] / "lower")
+        return text.split("\n") if text else []
 
 
 def _noted(home: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -64,6 +65,21 @@ def make_directory(path: Path, mode: int) -> Path:
     path.mkdir(mode=mode)
     os.chmod(path, mode)
     return path
+
+
+def written(path: Path) -> str | None:
+    """What a layer's making wrote into a small file; None without the file.
+
+    One that is empty has lost its content in a power cut, as a container's layer is not synced:
+    `FileNotFoundError`.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    if not text:
+        raise FileNotFoundError(errno.ENODATA, "its content is lost", str(path))
+    return text
 
 
 def size_option(driver: str, options: Mapping[str, str], *, known: tuple[str, ...] = ()) -> int:

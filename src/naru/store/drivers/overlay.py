@@ -18,7 +18,7 @@ from naru.kernel.mounts import Mount
 from naru.spec.errors import Unsupported
 from naru.store.diff import TreeDiff, usage_of
 from naru.store.driver import Change, Usage
-from naru.store.drivers.homes import Homes, make_directory, size_option
+from naru.store.drivers.homes import Homes, make_directory, size_option, written
 from naru.store.drivers.probe import (
     backing_filesystem,
     in_user_namespace,
@@ -130,10 +130,7 @@ class Overlay:
         return self._homes[layer] / ("upper" if self._is_writable(layer) else "root")
 
     def _parent(self, layer: str) -> str | None:
-        try:
-            return (self._homes[layer] / "lower-id").read_text()
-        except FileNotFoundError:
-            return None
+        return written(self._homes[layer] / "lower-id")
 
     def _lowers(self, layer: str) -> list[Path]:
         """What a writable layer lies on: writable ones, then the one whole tree."""

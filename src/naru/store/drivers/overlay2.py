@@ -20,7 +20,7 @@ from naru.kernel.mounts import Mount
 from naru.spec.errors import Unsupported
 from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
-from naru.store.drivers.homes import Homes, make_directory, size_option
+from naru.store.drivers.homes import Homes, make_directory, size_option, written
 from naru.store.drivers.probe import (
     backing_filesystem,
     in_user_namespace,
@@ -73,12 +73,8 @@ class Overlay2:
             self._write_lower(home, lower)
 
     def remove(self, layer: str) -> None:
-        try:
-            short = (self._homes[layer] / "link").read_text()
-        except (FileNotFoundError, NotADirectoryError):
-            short = ""
-        if short:
-            (self._root / _LINKS / short).unlink(missing_ok=True)
+        for link in self._links(layer):
+            link.unlink(missing_ok=True)
         self._homes.remove(layer)
 
     def mounts(self, layer: str, target: Path, *, read_only: bool = False) -> Sequence[Mount]:
@@ -175,11 +171,20 @@ class Overlay2:
         (home / "lower").write_text(":".join(f"{_LINKS}/{link}" for link in lower))
 
     def _lower(self, layer: str) -> list[str]:
+        text = written(self._homes[layer] / "lower")
+        return text.split(":") if text else []
+
+    def _links(self, layer: str) -> list[Path]:
+        links = self._root / _LINKS
         try:
-            text = (self._homes[layer] / "lower").read_text()
-        except FileNotFoundError:
+            if (short := written(self._homes[layer] / "link")) is None:
+                return []
+        except NotADirectoryError:
             return []
-        return text.split(":")
+        except FileNotFoundError:  # nobody but the link itself knows its name
+            wanted = f"../{layer}/diff"
+            return [link for link in links.iterdir() if os.readlink(link) == wanted]
+        return [links / short]
 
     def _chain(self, parent: str) -> list[str]:
         """Short names of `parent` and of all below it."""
