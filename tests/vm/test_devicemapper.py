@@ -3,79 +3,20 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from naru.kernel import devicemapper as dm
-from naru.kernel import mounts
 from naru.spec.errors import InvalidParameter, Unsupported
 from naru.store.drivers.devicemapper import DeviceMapper
-from naru.store.tarentry import REGULAR, Entry
-from naru.store.tarwriter import TarWriter
-
-A, B, C = "a" * 64, "b" * 64, "c" * 64
-SMALL = {"dm.basesize": "64M", "dm.loopdatasize": "1G", "dm.loopmetadatasize": "16M"}
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=os.environ.get("NARU_TEST_STORAGE")) as where:
-        yield Path(where)
-        for target in mounts.mounts_below(Path(where)):
-            mounts.unmount(target)
-    assert until(lambda: not devices()), devices()
-
-
-def devices() -> list[str]:
-    listed = subprocess.run(["dmsetup", "ls"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if line.startswith("naru-")]
-
-
-def until(true: Callable[[], object], seconds: float = 20) -> bool:
-    """The kernel removes a device a little after its last user has gone, and tells nobody."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def start(root: Path, **options: str) -> DeviceMapper:
-    given = {f"dm.{name}": value for name, value in options.items()}
-    return DeviceMapper(root / "devicemapper", {**SMALL, **given})
-
-
-def mount(driver: DeviceMapper, layer: str, where: Path, *, read_only: bool = False) -> Path:
-    where.mkdir(exist_ok=True)
-    for one in driver.mounts(layer, where, read_only=read_only):
-        mounts.mount(one)
-    return where
-
-
-def unmount(where: Path) -> None:
-    while mounts.is_mounted(where):
-        mounts.unmount(where)
-
-
-def tar(**files: bytes) -> io.BytesIO:
-    out = io.BytesIO()
-    writer = TarWriter(out)
-    for name, data in files.items():
-        writer.add(Entry(name, REGULAR, size=len(data)), [data])
-    writer.close()
-    out.seek(0)
-    return out
+from tests.vm.pools import A, B, C, devices, mount, run, start, tar, unmount, until
 
 
 def fill(path: Path) -> None:
@@ -268,12 +209,6 @@ def test_given_devices_and_a_given_pool(root: Path) -> None:
             run("losetup", "--detach", loop)
 
 
-def run(*argv: str) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 def test_a_pool_that_lost_its_devices_is_refused(root: Path) -> None:
     driver = start(root)
     driver.create(A, None, writable=False)
@@ -298,7 +233,7 @@ VICTIM = """
 import io, sys, os
 from pathlib import Path
 from naru.store.drivers.devicemapper import DeviceMapper
-from tests.vm.test_devicemapper import SMALL, tar
+from tests.vm.pools import SMALL, tar
 driver = DeviceMapper(Path(sys.argv[1]) / "devicemapper", SMALL)
 parent = None
 for number in range(1, 200):

@@ -12,7 +12,7 @@ import pytest
 
 from naru.kernel import mounts
 from tests.harness.daemon import Daemon
-from tests.vm.test_devicemapper import until
+from tests.vm.pools import until
 
 
 @pytest.fixture(scope="module", params=["devicemapper", "overlay2"])

@@ -1,7 +1,8 @@
 """Device mapper (dm-ioctl.h) by its own ioctls: no libdevmapper, no dmsetup, no waiting for udev.
 
 A device made here is marked for removal while it is held open, so it exists exactly as long as
-somebody uses it, a mount or an open descriptor: whoever is killed leaves no device behind.
+somebody uses it, a mount or an open descriptor: whoever is killed leaves no device behind. Without
+that mark (`deferred=False`) it is removed when it is closed here, unless it is in use then.
 """
 
 from __future__ import annotations
@@ -55,8 +56,10 @@ class Target(NamedTuple):
 class Device:
     """A device held open. It goes with its last user, so closing this may be its end."""
 
-    def __init__(self, name: str, number: int) -> None:
+    def __init__(self, name: str, number: int, *, removing: bool = False) -> None:
+        """`removing`: closing it removes it, where nobody else uses it."""
         self.name = name
+        self._removing = removing
         self.path = f"/dev/dm-{os.minor(number)}"
         try:
             self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -69,6 +72,9 @@ class Device:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
+            if self._removing:
+                with contextlib.suppress(OSError):
+                    remove_now(self.name)
 
     def __enter__(self) -> Device:
         return self
@@ -111,22 +117,24 @@ def info(name: str) -> Info | None:
     return Info(_rdev(head[10]), head[6], head[7] & (_PRESENT | _SUSPEND) == _PRESENT)
 
 
-def held(name: str, table: Sequence[Target]) -> Device:
+def held(name: str, table: Sequence[Target], *, deferred: bool = True) -> Device:
     """The device `name`, made with `table` unless it is there, and held open.
 
-    One that is there may go at any moment, with its last user; then it is made anew.
+    One that is there may go at any moment, with its last user; then it is made anew. With
+    `deferred` the kernel removes it then, without it this process must.
     """
     for _ in range(100):
         if (there := info(name)) is None:
             try:
-                return _made(name, table)
+                return _made(name, table, deferred=deferred)
             except OSError as error:
                 if error.errno != errno.EBUSY:  # another was quicker
                     raise
                 continue
         with contextlib.suppress(OSError):
-            device = Device(name, there.device)
-            remove(name)  # a kill between making and marking it left one without the mark
+            device = Device(name, there.device, removing=not deferred)
+            if deferred:
+                remove(name)  # a kill between making and marking it left one without the mark
             if there.active:
                 return device
             device.close()  # a kill in the middle left one without a table
@@ -146,6 +154,12 @@ def remove(name: str) -> None:
     """Let the device go with its last user, which may be now; one that is gone is no error."""
     with _unless_gone():
         _call(_DEV_REMOVE, name, flags=_DEFERRED, event=_NO_PROBES)
+
+
+def remove_now(name: str) -> None:
+    """Remove the device. `OSError` with EBUSY: it is in use; one that is gone is no error."""
+    with _unless_gone():
+        _call(_DEV_REMOVE, name, event=_NO_PROBES)
 
 
 def status(name: str) -> list[Target]:
@@ -216,16 +230,17 @@ def _unless_gone() -> Iterator[None]:
             raise
 
 
-def _made(name: str, table: Sequence[Target]) -> Device:
+def _made(name: str, table: Sequence[Target], *, deferred: bool) -> Device:
     head, _ = _call(_DEV_CREATE, name)
     try:
         _load(name, table)
         resume(name)
-        device = Device(name, _rdev(head[10]))
+        device = Device(name, _rdev(head[10]), removing=not deferred)
     except BaseException:
         remove(name)
         raise
-    remove(name)
+    if deferred:
+        remove(name)
     return device
 
 

@@ -104,6 +104,8 @@ class Mount:
     options: Sequence[str] = ()
     held: object = field(default=None, compare=False, repr=False)
     """What must stay alive until the mount is done: an open device that goes with its last user."""
+    tuning: Sequence[tuple[Path, str]] = ()
+    """Files of /sys to write once it is mounted, and what; one that cannot be undoes the mount."""
 
 
 class MountInfo(NamedTuple):
@@ -153,6 +155,9 @@ def mount(m: Mount) -> None:
     for propagation in parsed.propagation:
         with _undone(m.target):
             _mount("", m.target, "", propagation, "")
+    for path, value in m.tuning:
+        with _undone(m.target):
+            path.write_text(value)
 
 
 def unmount(path: Path, detach: bool = True) -> None:

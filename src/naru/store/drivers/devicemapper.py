@@ -16,11 +16,13 @@ import contextlib
 import errno
 import logging
 import os
-import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, ClassVar
+
+from msgspec import structs
 
 from naru.kernel import devicemapper as dm
 from naru.kernel import mounts
@@ -31,8 +33,11 @@ from naru.store.diff import TreeDiff
 from naru.store.driver import Change, Usage
 from naru.store.drivers import dm_options, dm_records
 from naru.store.drivers.dm_base import BaseDevice
+from naru.store.drivers.dm_directlvm import DirectLvm
 from naru.store.drivers.dm_filesystem import FileSystem
+from naru.store.drivers.dm_options import Options
 from naru.store.drivers.dm_pool import LAST_ID, ThinPool, discard
+from naru.store.drivers.dm_probe import refusal_of_kernel
 from naru.store.drivers.dm_records import DeviceRecord
 from naru.store.drivers.dm_status import rows
 from naru.store.drivers.homes import Homes, make_directory
@@ -52,7 +57,7 @@ class DeviceMapper:
 
     def __init__(self, root: Path, options: Mapping[str, str]) -> None:
         self._options = dm_options.parse(options)
-        if refusal := _refusal():
+        if refusal := refusal_of_kernel():
             raise Unsupported(f"driver not supported: devicemapper: {refusal}")
         self._homes = Homes(root, self.name)
         (root / _METADATA).mkdir(mode=0o700, exist_ok=True)
@@ -63,6 +68,7 @@ class DeviceMapper:
         self._prefix = where
         self._lock = threading.Lock()
         try:
+            self._options = _with_direct_lvm(self._options, root / _METADATA)
             self._pool = ThinPool.open(f"{where}-pool", root / _POOL, self._options)
             try:
                 base = BaseDevice(root / _METADATA / "base", self._pool, self._options, scratch)
@@ -73,15 +79,14 @@ class DeviceMapper:
         except OSError as error:
             raise Unsupported(f"driver not supported: devicemapper: {error}") from error
         self._base = base
-        self._fs = FileSystem(base.filesystem, self._options.mount_options, scratch)
+        self._fs = FileSystem(base.filesystem, self._options, scratch)
         self._discard = (
             self._options.on_loop
             if self._options.discard_at_removal is None
             else self._options.discard_at_removal
         )
         self._numbers = {base.number, *(record.number for record in self._records())}
-        for layer in self.layers():
-            dm.remove(self._name(layer))  # a kill left it active, and not to go with its last user
+        self._release_unused()  # a kill left them active, and not to go with their last user
         self._last = max(self._numbers)
         if self._options.on_loop:
             _log.warning(
@@ -136,10 +141,15 @@ class DeviceMapper:
         # container's may be compared while it runs: there only this mount is read-only.
         shared = read_only and record.writable
         own = self._fs.mount_of(device.path, target, read_only=read_only and not shared)
-        first = Mount(own.type, own.source, target, own.options, held=device)
+        first = replace(own, held=device)
         if not shared:
             return [first]
         return [first, Mount("", "", target, ["remount", "bind", "ro"])]
+
+    def release(self, layer: str) -> None:
+        """Its device goes, unless somebody else still uses it: then at the layer's removal."""
+        with contextlib.suppress(OSError):
+            self._pool.deactivate(self._name(layer))
 
     def apply(self, layer: str, diff: BinaryIO) -> int:
         with self._active(layer) as device, self._fs.mounted(device.path) as root:
@@ -164,6 +174,7 @@ class DeviceMapper:
             base_size=self._base.size,
             filesystem=self._fs.kind,
             min_free_percent=self._options.min_free_percent,
+            deferred_removal=self._options.deferred_removal,
             deferred_deletion=self._options.deferred_deletion,
             deleted=len(list(self._homes.root.glob("*" + _REMOVING))),
         )
@@ -181,9 +192,16 @@ class DeviceMapper:
 
     def close(self) -> None:
         """Let the pool go, once the last running container's device has gone."""
+        self._release_unused()
         self._pool.close()
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _release_unused(self) -> None:
+        for layer in set(self.layers()):
+            there = dm.info(self._name(layer))
+            if there is not None and (self._options.deferred_removal or not there.open_count):
+                self.release(layer)
 
     def _snapshot(self, home: Path, wanted: DeviceRecord, origin: int, active: str) -> DeviceRecord:
         for _ in range(LAST_ID):
@@ -205,7 +223,7 @@ class DeviceMapper:
         if record is None:
             return
         name = self._name(layer)
-        dm.remove(name)  # one that a kill has left without its table would stay
+        self._pool.deactivate(name)  # one that a kill has left without its table would stay
         if self._discard and dm.info(name) is None:
             # The pool itself keeps to its own blocks what a deletion frees.
             with contextlib.suppress(OSError), self._activate(layer, record) as device:
@@ -282,6 +300,14 @@ class DeviceMapper:
                 )
 
 
+def _with_direct_lvm(options: Options, metadata: Path) -> Options:
+    if options.thin_pool is not None or options.data_device is not None:
+        return options
+    setup = DirectLvm(metadata / "setup-config.json")
+    pool = setup.pool(options.direct_lvm, force=options.direct_lvm_force)
+    return structs.replace(options, thin_pool=pool) if pool else options
+
+
 def _emptied(scratch: Path) -> Path:
     """Without what a kill in the middle of work on a layer has left mounted."""
     scratch.mkdir(mode=0o700, exist_ok=True)
@@ -290,28 +316,3 @@ def _emptied(scratch: Path) -> Path:
     for left in scratch.iterdir():
         left.rmdir()
     return scratch
-
-
-def _refusal() -> str | None:
-    """Why this kernel has no thin pools, with what was looked for; None where it has."""
-    looked = ""
-    for attempt in ("present", "loaded"):
-        try:
-            if "thin-pool" in (found := dm.versions()):
-                return None
-            looked = f"target 'thin-pool' among the device mapper's ({', '.join(sorted(found))})"
-        except OSError as error:
-            looked = f"{dm.CONTROL} ({error.strerror or error})"
-        if attempt == "present":
-            tried = _load_module()
-    return f"this kernel has no thin pools: looked for {looked}, and tried {tried}"
-
-
-def _load_module() -> str:
-    try:
-        done = subprocess.run(
-            ["modprobe", "dm_thin_pool"], capture_output=True, text=True, check=False, timeout=30
-        )
-    except OSError as error:
-        return f"modprobe dm_thin_pool ({error.strerror})"
-    return f"modprobe dm_thin_pool ({done.stderr.strip() or 'done'})"

@@ -77,7 +77,7 @@ class BaseDevice:
             dm_records.write(self._path, base)
             if self._pool.create(number):
                 break
-        filesystem = FileSystem(kind, self._options.mount_options, self._scratch)
+        filesystem = FileSystem(kind, self._options, self._scratch)
         with self._pool.activate(self.name, base.number, base.size) as device:
             filesystem.make(device.path, self._options.mkfs_arguments)
         if (transaction := self._pool.status().transaction) == 0:
@@ -101,7 +101,7 @@ class BaseDevice:
         if wanted == base.size:
             return base
         # The record last: a file system grown half is grown again.
-        filesystem = FileSystem(base.filesystem, self._options.mount_options, self._scratch)
+        filesystem = FileSystem(base.filesystem, self._options, self._scratch)
         with self._pool.activate(self.name, base.number, wanted) as device:
             filesystem.grow(device.path)
         grown = replace(base, size=wanted)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from naru.kernel.mounts import Mount, mount, unmount
 from naru.kernel.syscalls import checked, libc
-from naru.spec.errors import Unsupported
+from naru.spec.errors import InvalidParameter, Unsupported
+from naru.store.drivers.dm_options import Options
 
 # ext4: every inode table and the journal would be zeroed, a little in each snapshot, were they not
 # left alone. A snapshot of the journal is copied at the first write, so it is small.
@@ -30,8 +31,14 @@ _OPTIONS = {
 
 
 class FileSystem:
-    def __init__(self, kind: str, mount_options: Sequence[str], scratch: Path) -> None:
+    def __init__(self, kind: str, options: Options, scratch: Path) -> None:
         """`scratch` is a directory to mount in while the driver itself works on a layer."""
+        mount_options = options.mount_options
+        if options.nospace_retries is not None and kind != "xfs":
+            raise InvalidParameter(
+                f"devicemapper: dm.xfs_nospace_max_retries is for xfs, and the devices hold {kind}"
+            )
+        self._nospace_retries = options.nospace_retries
         self.kind = kind
         self._scratch = scratch
         own = [name for name in _OPTIONS[kind] if f"no{name}" not in mount_options]
@@ -52,7 +59,8 @@ class FileSystem:
             (root / "lost+found").rmdir()
 
     def mount_of(self, device: str, target: Path, *, read_only: bool) -> Mount:
-        return Mount(self.kind, device, target, [*self.options, *(["ro"] if read_only else [])])
+        options = [*self.options, *(["ro"] if read_only else [])]
+        return Mount(self.kind, device, target, options, tuning=self._tuning(device))
 
     @contextlib.contextmanager
     def mounted(self, device: str, *, read_only: bool = False) -> Iterator[Path]:
@@ -67,6 +75,12 @@ class FileSystem:
             finally:
                 # Lazily: another mount namespace may have been made with a copy of it.
                 unmount(target)
+
+    def _tuning(self, device: str) -> list[tuple[Path, str]]:
+        if self._nospace_retries is None:
+            return []
+        errors = Path("/sys/fs/xfs", os.path.basename(device), "error")
+        return [(errors / "metadata/ENOSPC/max_retries", str(self._nospace_retries))]
 
     def grow(self, device: str) -> None:
         """To the size of its device, which has become larger."""

@@ -9,21 +9,20 @@ from pathlib import Path
 import msgspec
 
 from naru.spec.errors import InvalidParameter, Unsupported
+from naru.store.drivers.dm_directlvm import Config
 from naru.store.sizes import parse_size
 
 FILESYSTEMS = ("ext4", "xfs")
+_DIRECT_LVM = {
+    "dm.thinp_percent": "thinp_percent",
+    "dm.thinp_metapercent": "thinp_metapercent",
+    "dm.thinp_autoextend_threshold": "autoextend_threshold",
+    "dm.thinp_autoextend_percent": "autoextend_percent",
+}
 
 _REFUSED = {
-    "dm.directlvm_device": "Naru sets up no LVM: make a thin pool on the device (lvcreate --type"
-    " thin-pool) and name it by dm.thinpooldev, or give two devices by dm.datadev and"
-    " dm.metadatadev",
-    "dm.xfs_nospace_max_retries": "the pool fails writes at once when it is full",
-    "dm.libdm_log_level": "Naru does not use libdm",
+    "dm.libdm_log_level": "Naru does not use libdm, so there is no such log",
 }
-_NEEDS_DIRECTLVM = (
-    "dm.directlvm_device_force", "dm.thinp_percent", "dm.thinp_metapercent",
-    "dm.thinp_autoextend_threshold", "dm.thinp_autoextend_percent",
-)  # fmt: skip
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 64 << 10, 1 << 30
 
 
@@ -39,8 +38,12 @@ class Options(msgspec.Struct, frozen=True):
     mkfs_arguments: tuple[str, ...] = ()
     mount_options: tuple[str, ...] = ()
     discard_at_removal: bool | None = None
+    deferred_removal: bool = True
     deferred_deletion: bool = True
     min_free_percent: int = 10
+    nospace_retries: int | None = None  # of XFS, with its metadata, in a pool that is full
+    direct_lvm: Config | None = None
+    direct_lvm_force: bool = False
 
     @property
     def on_loop(self) -> bool:
@@ -53,30 +56,64 @@ def parse(options: Mapping[str, str]) -> Options:
     for name, value in options.items():
         if name in _REFUSED:
             raise Unsupported(f"devicemapper: {name} is not supported: {_REFUSED[name]}")
-        if name in _NEEDS_DIRECTLVM:
-            raise Unsupported(
-                f"devicemapper: {name} is not supported: it belongs to dm.directlvm_device"
-            )
         if name == "dm.override_udev_sync_check":
             _boolean(name, value)  # it lifts a check that Naru need not make: no device waits
             continue
-        if name == "dm.use_deferred_removal":
-            if not _boolean(name, value):
-                raise Unsupported(
-                    f"devicemapper: {name}=false is not supported: devices always go with their"
-                    " last user"
-                )
-            continue
+        if name == "dm.directlvm_device" or name in _DIRECT_LVM:
+            continue  # they are one thing: see _direct_lvm
         field, read = _FIELDS.get(name, (None, None))
         if field is None or read is None:
             raise InvalidParameter(f"devicemapper: unknown option {name}")
         given[field] = read(name, value)
+    if given.get("deferred_removal") is False:
+        if given.get("deferred_deletion"):
+            raise InvalidParameter(
+                "devicemapper: Deferred deletion can not be enabled as deferred removal is not"
+                " enabled. Enable deferred removal using --storage-opt"
+                " dm.use_deferred_removal=true parameter"
+            )
+        given["deferred_deletion"] = False
+    given["direct_lvm"] = _direct_lvm(options)
     made = Options(**given)  # type: ignore[arg-type]
     _check(made)
     return made
 
 
+def _direct_lvm(options: Mapping[str, str]) -> Config | None:
+    """dockerd's checks, and its words."""
+    device = options.get("dm.directlvm_device", "")
+    percents = {
+        field: _percent_between(name, options[name])
+        for name, field in _DIRECT_LVM.items()
+        if name in options
+    }
+    if not device:
+        if percents or "dm.directlvm_device_force" in options:
+            raise InvalidParameter(
+                "devicemapper: must provide device path in `dm.directlvm_device` in order to"
+                " configure direct-lvm"
+            )
+        return None
+    if ("thinp_percent" in percents) != ("thinp_metapercent" in percents):
+        raise InvalidParameter(
+            "devicemapper: must set both `dm.thinp_percent` and `dm.thinp_metapercent` if either"
+            " is specified"
+        )
+    config = Config(_device("dm.directlvm_device", device), **percents)
+    if config.thinp_percent + config.thinp_metapercent > 100:
+        raise InvalidParameter(
+            "devicemapper: combined `dm.thinp_percent` and `dm.thinp_metapercent` must not be"
+            " greater than 100"
+        )
+    return config
+
+
 def _check(options: Options) -> None:
+    if options.direct_lvm is not None and (options.thin_pool or options.data_device):
+        raise InvalidParameter(
+            "devicemapper: cannot setup direct-lvm when `dm.thinpooldev` or `dm.datadev` is also"
+            " specified"
+        )
     if (options.data_device is None) != (options.metadata_device is None):
         raise InvalidParameter("devicemapper: dm.datadev and dm.metadatadev need each other")
     if options.thin_pool is not None and options.data_device is not None:
@@ -115,6 +152,21 @@ def _percent(name: str, value: str) -> int:
     return int(digits)
 
 
+def _percent_between(name: str, value: str) -> int:
+    digits = value.removesuffix("%")
+    if not digits.isdigit() or not 0 < int(digits) < 100:
+        raise InvalidParameter(
+            f"devicemapper: {name} must be greater than 0 and less than 100, not {value}"
+        )
+    return int(digits)
+
+
+def _count(name: str, value: str) -> int:
+    if not value.isdigit():
+        raise InvalidParameter(f"devicemapper: {name}: '{value}' is no number")
+    return int(value)
+
+
 def _filesystem(name: str, value: str) -> str:
     if value not in FILESYSTEMS:
         raise Unsupported(f"devicemapper: {name}: unsupported filesystem {value}: ext4 or xfs")
@@ -143,6 +195,9 @@ _FIELDS = {
     "dm.mkfsarg": ("mkfs_arguments", lambda _, value: tuple(shlex.split(value))),
     "dm.mountopt": ("mount_options", lambda _, value: tuple(filter(None, value.split(",")))),
     "dm.blkdiscard": ("discard_at_removal", _boolean),
+    "dm.use_deferred_removal": ("deferred_removal", _boolean),
+    "dm.xfs_nospace_max_retries": ("nospace_retries", _count),
+    "dm.directlvm_device_force": ("direct_lvm_force", _boolean),
     "dm.use_deferred_deletion": ("deferred_deletion", _boolean),
     "dm.min_free_space": ("min_free_percent", _percent),
 }

@@ -13,6 +13,7 @@ import logging
 import os
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,19 +47,26 @@ class ThinPool:
     """An active pool, held open: it goes when this does and no thin device is left."""
 
     def __init__(
-        self, device: Device, *, block_size: int, files: tuple[str, str], loop_root: Path | None
+        self,
+        device: Device,
+        *,
+        block_size: int,
+        files: tuple[str, str],
+        loop_root: Path | None,
+        deferred: bool,
     ) -> None:
         self._device = device
         self.name = device.name
         self.block_size = block_size
         self.files = files  # the devices of data and metadata; "" where somebody else chose them
         self.loop_root = loop_root  # where the loop files are, if it is on such
+        self._deferred = deferred  # devices go with their last user, by the kernel
 
     @classmethod
     def open(cls, name: str, root: Path, options: Options) -> ThinPool:
         """Activate the pool. `root` is where its loop files are, or are to be."""
         if options.thin_pool is not None:
-            return cls._foreign(options.thin_pool)
+            return cls._foreign(options.thin_pool, deferred=options.deferred_removal)
         with contextlib.ExitStack() as until_held:
             if options.data_device and options.metadata_device:
                 data, metadata = options.data_device, options.metadata_device
@@ -74,17 +82,19 @@ class ThinPool:
             features = "2 skip_block_zeroing error_if_no_space"
             arguments = f"{metadata} {data} {sectors} {_LOW_WATER} {features}"
             length = _device_size(data) // options.block_size * sectors
-            device = dm.held(name, [Target(0, length, "thin-pool", arguments)])
+            table = [Target(0, length, "thin-pool", arguments)]
+            device = dm.held(name, table, deferred=options.deferred_removal)
         block_size = int(dm.table(name)[0].arguments.split()[2]) * dm.SECTOR
         return cls(
             device,
             block_size=block_size,
             files=(data, metadata),
             loop_root=root if options.on_loop else None,
+            deferred=options.deferred_removal,
         )
 
     @classmethod
-    def _foreign(cls, name: str) -> ThinPool:
+    def _foreign(cls, name: str, *, deferred: bool) -> ThinPool:
         try:
             device = dm.opened(name)
         except OSError as error:
@@ -95,7 +105,7 @@ class ThinPool:
             device.close()
             raise Unsupported(f"devicemapper: dm.thinpooldev {name} is no thin pool but {found}")
         block_size = int(kinds[0].arguments.split()[2]) * dm.SECTOR
-        return cls(device, block_size=block_size, files=("", ""), loop_root=None)
+        return cls(device, block_size=block_size, files=("", ""), loop_root=None, deferred=deferred)
 
     def close(self) -> None:
         self._device.close()
@@ -106,7 +116,15 @@ class ThinPool:
     def activate(self, name: str, number: int, size: int) -> Device:
         """A thin device as a block device `name` of `size` bytes, held open."""
         arguments = f"{self._device.path} {number}"
-        return dm.held(name, [Target(0, size // dm.SECTOR, "thin", arguments)])
+        table = [Target(0, size // dm.SECTOR, "thin", arguments)]
+        return dm.held(name, table, deferred=self._deferred)
+
+    def deactivate(self, name: str) -> None:
+        """A thin device goes: with its last user, or now. `OSError` with EBUSY: it is in use."""
+        if self._deferred:
+            dm.remove(name)
+        else:
+            _patiently(lambda: dm.remove_now(name))
 
     def create(self, number: int) -> bool:
         """Make an empty thin device; False: that number is taken."""
@@ -122,19 +140,11 @@ class ThinPool:
 
     def delete(self, number: int) -> None:
         """Give a thin device's blocks back; one that is gone is no error. EBUSY: it is in use."""
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                dm.message(self.name, f"delete {number}")
-            except OSError as error:
-                if error.errno in (errno.ENODATA, errno.ENOENT):
-                    return
-                if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                    raise
-                # The kernel removes a device a little after its last user has gone, untold.
-                time.sleep(0.02)
-            else:
-                return
+        try:
+            _patiently(lambda: dm.message(self.name, f"delete {number}"))
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.ENOENT):
+                raise
 
     def next_transaction(self, old: int) -> None:
         dm.message(self.name, f"set_transaction_id {old} {old + 1}")
@@ -161,6 +171,20 @@ class ThinPool:
                 return False
             raise
         return True
+
+
+def _patiently(work: Callable[[], None]) -> None:
+    """The kernel removes a device a little after its last user has gone, untold."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            work()
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def parse_status(text: str) -> PoolStatus:

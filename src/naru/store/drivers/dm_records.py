@@ -39,7 +39,7 @@ def read_base(path: Path) -> BaseRecord | None:
     return _read(path, BaseRecord)
 
 
-def write(path: Path, record: DeviceRecord | BaseRecord) -> None:
+def write(path: Path, record: msgspec.Struct) -> None:
     """The whole record, durable, or nothing of it."""
     new = path.with_name(path.name + ".new")
     with new.open("wb") as out:

@@ -11,6 +11,7 @@ def rows(
     base_size: int,
     filesystem: str,
     min_free_percent: int,
+    deferred_removal: bool,
     deferred_deletion: bool,
     deleted: int,
 ) -> list[tuple[str, str]]:
@@ -40,7 +41,7 @@ def rows(
         ("Metadata Space Total", human_size(meta_total)),
         ("Metadata Space Available", human_size(meta_free)),
         ("Thin Pool Minimum Free Space", human_size(total * min_free_percent // 100)),
-        ("Deferred Removal Enabled", "true"),
+        ("Deferred Removal Enabled", str(deferred_removal).lower()),
         ("Deferred Deletion Enabled", str(deferred_deletion).lower()),
         ("Deferred Deleted Device Count", str(deleted)),
     ]

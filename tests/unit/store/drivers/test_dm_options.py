@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from naru.spec.errors import InvalidParameter, Unsupported
+from naru.store.drivers.dm_directlvm import Config
 from naru.store.drivers.dm_options import parse
 
 
@@ -46,14 +47,7 @@ def test_values_are_read() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("dm.directlvm_device", "/dev/sdb"),
-        ("dm.thinp_percent", "95"),
-        ("dm.thinp_metapercent", "1"),
-        ("dm.thinp_autoextend_threshold", "80"),
-        ("dm.directlvm_device_force", "true"),
-        ("dm.xfs_nospace_max_retries", "0"),
         ("dm.libdm_log_level", "3"),
-        ("dm.use_deferred_removal", "false"),
         ("dm.fs", "btrfs"),
     ],
 )
@@ -74,6 +68,8 @@ def test_what_naru_lacks_is_refused_by_name(name: str, value: str) -> None:
         ("dm.min_free_space", "100%"),
         ("dm.use_deferred_deletion", "maybe"),
         ("dm.datadev", "/dev/null"),
+        ("dm.directlvm_device", "/dev/null"),
+        ("dm.xfs_nospace_max_retries", "-1"),
     ],
 )
 def test_a_bad_value_names_its_option(name: str, value: str) -> None:
@@ -81,6 +77,47 @@ def test_a_bad_value_names_its_option(name: str, value: str) -> None:
         parse({name: value})
 
 
-def test_a_pool_is_on_one_kind_of_device_only() -> None:
-    with pytest.raises(Unsupported, match=r"dm\.directlvm_device"):
-        parse({"dm.thinpooldev": "pool", "dm.directlvm_device": "/dev/sdb"})
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr("naru.store.drivers.dm_options.Path.is_block_device", lambda _: True)
+    return "/dev/sdb"
+
+
+def test_direct_lvm_has_dockers_defaults(device: str) -> None:
+    options = parse({"dm.directlvm_device": device})
+    assert options.direct_lvm == Config(device, 95, 1, 80, 20)
+    assert options.direct_lvm_force is False
+    given = {
+        "dm.directlvm_device": device, "dm.thinp_percent": "80%", "dm.thinp_metapercent": "2",
+        "dm.thinp_autoextend_threshold": "70", "dm.thinp_autoextend_percent": "10",
+        "dm.directlvm_device_force": "true",
+    }  # fmt: skip
+    assert parse(given).direct_lvm == Config(device, 80, 2, 70, 10)
+    assert parse(given).direct_lvm_force is True
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"thinp_percent": "95"}, "must provide device path"),
+        ({"directlvm_device_force": "true"}, "must provide device path"),
+        ({"directlvm_device": "/dev/sdb", "thinp_percent": "95"}, "must set both"),
+        ({"directlvm_device": "/dev/sdb", "thinp_percent": "0", "thinp_metapercent": "1"},
+         "thinp_percent must be greater than 0 and less than 100"),
+        ({"directlvm_device": "/dev/sdb", "thinp_percent": "98", "thinp_metapercent": "3"},
+         "must not be greater than 100"),
+        ({"directlvm_device": "/dev/sdb", "thinpooldev": "pool"}, "cannot setup direct-lvm"),
+        ({"use_deferred_removal": "false", "use_deferred_deletion": "true"},
+         "Deferred deletion can not be enabled"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("device")
+def test_what_contradicts_itself_is_refused(given: dict[str, str], why: str) -> None:
+    with pytest.raises(InvalidParameter, match=why):
+        parse({f"dm.{name}": value for name, value in given.items()})
+
+
+def test_without_deferred_removal_there_is_no_deferred_deletion() -> None:
+    options = parse({"dm.use_deferred_removal": "false"})
+    assert options.deferred_removal is False
+    assert options.deferred_deletion is False
