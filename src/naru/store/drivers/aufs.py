@@ -28,7 +28,7 @@ from naru.store.drivers.aufs_branches import (
     xino_directory,
 )
 from naru.store.drivers.aufs_flat import flatten
-from naru.store.drivers.homes import Homes, make_directory, size_option
+from naru.store.drivers.homes import Homes, make_directory, size_option, written
 from naru.store.drivers.probe import backing_filesystem, filesystem_type, filesystems
 from naru.store.drivers.unplaced import Unplaced, note, noted, placed
 from naru.store.extract import Extractor
@@ -143,10 +143,8 @@ class Aufs:
 
     def _below(self, layer: str) -> list[str]:
         """Relative to the root."""
-        try:
-            return (self._homes[layer] / "layers").read_text().split("\n")
-        except FileNotFoundError:
-            return []
+        text = written(self._homes[layer] / "layers")
+        return text.split("\n") if text else []
 
     def _branches(self, layer: str) -> list[Path]:
         found = []
