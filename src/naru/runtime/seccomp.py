@@ -25,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from naru.runtime import seccomp_limits
 from naru.spec import jsonread
 from naru.spec.errors import InvalidParameter
 
@@ -180,13 +181,18 @@ _BY_CAPABILITY = {
 }
 
 
-def default_profile(capabilities: Collection[str], arch: str | None = None) -> dict[str, Any]:
+def default_profile(
+    capabilities: Collection[str], arch: str | None = None, *, limited: bool = False
+) -> dict[str, Any]:
     """The OCI `linux.seccomp` for a container with these capabilities.
 
-    `arch` is Go's or the kernel's name (amd64, x86_64); this machine's when None.
+    `arch` is Go's or the kernel's name (amd64, x86_64); this machine's when None. `limited`: with
+    a limit of its disk space, which it may not step out of.
     """
     arch = _architecture(arch)
     allowed = [*_ALWAYS, *_BY_ARCHITECTURE.get(arch, ())]
+    if limited:
+        allowed.remove("ioctl")
     if _kernel() >= (4, 8):
         allowed += _PTRACE
     for capability, names in _BY_CAPABILITY.items():
@@ -197,6 +203,11 @@ def default_profile(capabilities: Collection[str], arch: str | None = None) -> d
         _allow(["socket"], _compare(0, _AF_VSOCK, "SCMP_CMP_NE")),
         *(_allow(["personality"], _compare(0, value)) for value in _PERSONALITIES),
     ]
+    if limited:
+        rules += [
+            _allow(["ioctl"], {**_compare(1, mask, "SCMP_CMP_MASKED_EQ"), "valueTwo": value})
+            for mask, value in seccomp_limits.all_but(seccomp_limits.ESCAPES)
+        ]
     if "CAP_SYS_ADMIN" not in capabilities:
         # s390 has the flags in the second argument.
         flags = 1 if arch == "s390x" else 0

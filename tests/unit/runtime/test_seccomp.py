@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from naru.runtime import capabilities, seccomp
+from naru.runtime import capabilities, seccomp, seccomp_limits
 from naru.runtime.seccomp_bpf import CannotCompile, SeccompCache, compiled
 from naru.spec.errors import InvalidParameter
 
@@ -22,7 +22,7 @@ ALLOW = 0x7FFF0000
 EPERM = 0x00050000 | 1
 ENOSYS = 0x00050000 | 38
 READ, CLONE, UNSHARE, SOCKET, PERSONALITY, IO_URING, CLONE3 = 0, 56, 272, 41, 135, 425, 435
-PTRACE, MOUNT, REBOOT = 101, 165, 169
+PTRACE, MOUNT, REBOOT, IOCTL = 101, 165, 169, 16
 
 
 def verdict(program: bytes, number: int, *arguments: int, arch: int = X86_64) -> int:
@@ -77,6 +77,33 @@ def test_what_it_may_not() -> None:
     assert verdict(program, CLONE3) == ENOSYS
     assert verdict(program, SOCKET, 40) == EPERM
     assert verdict(program, PERSONALITY, 0x0040000) == EPERM  # ADDR_NO_RANDOMIZE
+
+
+@needs_libseccomp
+def test_a_container_with_a_disk_limit_stays_in_it() -> None:
+    held = capabilities.DEFAULT
+    program = compiled(seccomp.default_profile(held, "amd64", limited=True))
+    for request in (0x401C5820, 0x50009401, 0x5000940E, 0x50009417, 0x50009418):
+        assert verdict(program, IOCTL, 3, request) == EPERM
+        # The kernel looks at the lower half alone.
+        assert verdict(program, IOCTL, 3, request | 1 << 32) == EPERM
+        assert verdict(default(), IOCTL, 3, request) == ALLOW
+        for bit in range(32):
+            other = request ^ 1 << bit
+            expected = EPERM if other in seccomp_limits.ESCAPES else ALLOW
+            assert verdict(program, IOCTL, 3, other) == expected
+    for request in (0, 0x5401, 0x801C581F, 0xFFFFFFFF, 0xFFFFFFFF_00005401):
+        assert verdict(program, IOCTL, 3, request) == ALLOW
+    assert verdict(program, READ) == ALLOW
+
+
+@pytest.mark.parametrize("values", [{0}, {5}, {0, 1}, {0xFFFFFFFF, 7, 6}])
+def test_all_but_some_fit_one_pattern(values: set[int]) -> None:
+    patterns = list(seccomp_limits.all_but(values))
+    near = {value ^ 1 << bit for value in values for bit in range(32)} | values
+    for number in near:
+        fitting = [1 for mask, value in patterns if number & mask == value]
+        assert len(fitting) == (0 if number in values else 1)
 
 
 @needs_libseccomp

@@ -88,6 +88,10 @@ def container_parts(base: Foundation) -> ContainerParts:
             paths=base.paths,
             facts=base.facts,
             init_by_default=base.config.init,
+            limited_by_default=any(
+                option.partition("=")[0].rpartition(".")[2] == "size"
+                for option in base.config.storage_opts
+            ),
         ),
         networks=base.networks,
         runtimes=base.runtimes,

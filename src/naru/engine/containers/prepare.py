@@ -47,7 +47,9 @@ class Prepare:
         facts: HostFacts,
         no_new_privileges: bool = False,
         init_by_default: bool = False,
+        limited_by_default: bool = False,
     ) -> None:
+        """`limited_by_default`: the storage driver was given a size for all containers."""
         self._containers = containers
         self._layers = layers
         self._volumes = volumes
@@ -55,6 +57,7 @@ class Prepare:
         self._facts = facts
         self._no_new_privileges = no_new_privileges
         self._init_by_default = init_by_default
+        self._limited_by_default = limited_by_default
 
     async def __call__(self, record: ContainerRecord) -> Setting:
         """Idempotent. The network's namespace and the own files are added by the start."""
@@ -70,6 +73,7 @@ class Prepare:
         found = await asyncio.to_thread(self._look, record, requests, root, shm)
         options = security.parse(host.security_opt, no_new_privileges=self._no_new_privileges)
         granted = capabilities.effective(host.cap_add, host.cap_drop, privileged=host.privileged)
+        limited = self._limited_by_default or bool(host.storage_opt)
         return Setting(
             rootfs=root,
             user=found.user,
@@ -80,7 +84,7 @@ class Prepare:
             devices=found.devices,
             shm=shm,
             init=self._init(record),
-            seccomp=_seccomp(host, options.seccomp, granted),
+            seccomp=_seccomp(host, options.seccomp, granted, limited=limited),
             apparmor=self._apparmor(record, options.apparmor),
             no_new_privileges=options.no_new_privileges,
         )
@@ -193,15 +197,15 @@ def _not_recursive(mount: BoundMount, files: frozenset[str]) -> BoundMount:
 
 
 def _seccomp(
-    host: HostConfig, profile: str, capabilities: Sequence[str]
+    host: HostConfig, profile: str, capabilities: Sequence[str], *, limited: bool
 ) -> Mapping[str, Any] | None:
     if host.privileged or profile == "unconfined":
         return None
     if profile:
         return seccomp.custom_profile(profile.encode(), capabilities)
-    return _default_profile(tuple(capabilities))
+    return _default_profile(tuple(capabilities), limited)
 
 
 @lru_cache(maxsize=16)
-def _default_profile(capabilities: tuple[str, ...]) -> Mapping[str, Any]:
-    return seccomp.default_profile(capabilities)
+def _default_profile(capabilities: tuple[str, ...], limited: bool) -> Mapping[str, Any]:
+    return seccomp.default_profile(capabilities, limited=limited)
