@@ -29,6 +29,7 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     manifest: str = ""  # digest of the manifest it came by, kept as a blob
     index: str = ""  # digest of the index that named the manifest, kept as a blob
     layers: list[Descriptor] = []
+    attestations: list[str] = []  # digests of the blobs that attest to the manifest
 
 
 class TagRecord(msgspec.Struct, frozen=True, kw_only=True):

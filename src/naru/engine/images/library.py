@@ -116,6 +116,7 @@ class Library:
         index: bytes | None = None,
         layers: Sequence[Descriptor] = (),
         blobs: Iterable[BlobRecord] = (),
+        attestations: Sequence[str] = (),
         parent: str = "",
         said: Sequence[Event] = (),
     ) -> ImageRecord:
@@ -128,8 +129,9 @@ class Library:
             for document in documents:
                 await asyncio.to_thread(self.blobs.put, document)
             return await self._add(
-                config, names, manifest, index, list(layers), list(blobs), parent, said
-            )
+                config, names, manifest, index, list(layers), list(blobs), list(attestations),
+                parent, said,
+            )  # fmt: skip
 
     async def _add(
         self,
@@ -139,6 +141,7 @@ class Library:
         index: bytes | None,
         layers: list[Descriptor],
         blobs: list[BlobRecord],
+        attestations: list[str],
         parent: str,
         said: Sequence[Event],
     ) -> ImageRecord:
@@ -156,6 +159,7 @@ class Library:
                     manifest=manifest_id or known.manifest,
                     index=index_id or (known.index if not manifest_id else ""),
                     layers=layers or known.layers,
+                    attestations=attestations or known.attestations,
                 )
             else:
                 image = ImageRecord(
@@ -174,6 +178,7 @@ class Library:
                     manifest=manifest_id,
                     index=index_id,
                     layers=layers,
+                    attestations=attestations,
                 )
             changes: list[Change] = [put(self.records.images, image)]
             changes += [self._blob(blob) for blob in blobs]
@@ -285,7 +290,7 @@ class Library:
         needed: set[str] = set()
         diff_ids: set[str] = set()
         for image in self.records.images.values():
-            needed.update((image.id, image.manifest, image.index))
+            needed.update((image.id, image.manifest, image.index, *image.attestations))
             needed.update(layer.digest for layer in image.layers)
             diff_ids.update(image.diff_ids)
         for tag in self.records.tags.values():

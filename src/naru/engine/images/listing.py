@@ -9,13 +9,14 @@ from typing import Any
 
 import msgspec
 
+from naru.engine.images import attestations, platforms
 from naru.engine.images import filters as image_filters
-from naru.engine.images import platforms
 from naru.engine.images.library import Library
 from naru.spec.images import ImageRecord
 from naru.spec.layers import chains
 from naru.spec.oci import Descriptor, Platform, format_time, parse_time, read_manifest
 from naru.spec.reference import Reference
+from naru.store.blobs import BlobStore
 
 
 class Listing:
@@ -176,7 +177,9 @@ class Listing:
             return [self._here(image, self._manifest(image.manifest))] if image.manifest else []
         entries = read_manifest(self._library.blobs.read(image.index)).manifests
         return [
-            self._here(here[entry.digest], entry) if entry.digest in here else _elsewhere(entry)
+            self._here(here[entry.digest], entry)
+            if entry.digest in here
+            else _elsewhere(entry, self._library.blobs)
             for entry in entries
         ]
 
@@ -226,17 +229,19 @@ def _shown_platform(platform: Platform) -> dict[str, Any]:
     return {**shown, "variant": platform.variant} if platform.variant else shown
 
 
-def _elsewhere(entry: Descriptor) -> dict[str, Any]:
-    """What an index names and nobody has pulled."""
-    attested = entry.annotations.get("vnd.docker.reference.digest", "")
+def _elsewhere(entry: Descriptor, blobs: BlobStore) -> dict[str, Any]:
+    """What an index names that is no image here."""
     shown: dict[str, Any] = {
         "ID": entry.digest,
         "Descriptor": _describe(entry),
         "Available": False,
         "Size": {"Content": 0, "Total": 0},
     }
-    if entry.annotations.get("vnd.docker.reference.type") == "attestation-manifest":
-        return {**shown, "Kind": "attestation", "AttestationData": {"For": attested}}
+    if entry.attests:
+        if attestations.is_here(entry, blobs):
+            size = attestations.content(entry, blobs)
+            shown |= {"Available": True, "Size": {"Content": size, "Total": size}}
+        return {**shown, "Kind": "attestation", "AttestationData": {"For": entry.attests}}
     platform = _shown_platform(entry.platform or Platform())
     data = {"Platform": platform, "Containers": [], "Size": {"Unpacked": 0}}
     return {**shown, "Kind": "image", "ImageData": data}

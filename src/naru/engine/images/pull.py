@@ -14,8 +14,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
+from naru.engine.images import attestations, events, progress
 from naru.engine.images import downloads as states
-from naru.engine.images import events, progress
 from naru.engine.images.downloads import Downloads, LayerDownload, Listener
 from naru.engine.images.layer_blobs import LayerBlobs
 from naru.engine.images.library import Library
@@ -120,7 +120,7 @@ class Puller:
         if reference.tag and not reference.digest:
             names.insert(0, reference)
         digests = [found.manifest.config.digest, *(d.digest for d in found.manifest.layers)]
-        with self._retryable(digests), self._library.blobs.lease(digests):
+        with self._retryable(digests), self._library.blobs.lease(digests) as lease:
             config = await self._config(repository, found.manifest)
             parsed = _checked(config, found.manifest)
             known = self._library.records.tags.get(str(names[0]))
@@ -128,6 +128,9 @@ class Puller:
             async with self._library.used_or_swept() as held:
                 layers = _Layers(self._library, self._downloads, repository, report, held)
                 await layers.get(found.manifest.layers, parsed.rootfs.diff_ids)
+                attested = await attestations.fetch(
+                    repository, self._library.blobs, lease, found.top, found.image.digest
+                )
                 image = await self._library.add(
                     config,
                     names=names,
@@ -135,6 +138,7 @@ class Puller:
                     index=found.top.data if found.top is not found.image else None,
                     layers=found.manifest.layers,
                     blobs=_blob_records(found.manifest, parsed, reference.name, layers.sizes),
+                    attestations=attested,
                     said=[events.of_reference("pull", reference, parsed.config.labels)],
                 )
         self._tasks.spawn(self._blobs.settle(image), name=f"blobs of {reference}")

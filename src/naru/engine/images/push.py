@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from naru.engine.images import events, progress
+from naru.engine.images import attestations, events, progress
 from naru.engine.images.layer_blobs import LayerBlobs, NotKept
 from naru.engine.images.library import Library
 from naru.engine.images.platforms import companions
@@ -104,7 +104,12 @@ class Pusher:
                 if whole is None:
                     await self._push_one(uploader, image, name, report)
                 else:
-                    await self._push_index(uploader, image, *whole, name, report)
+                    try:
+                        await self._push_index(uploader, image, *whole, name, report)
+                    except NotKept:
+                        if len(whole[1]) > 1:
+                            raise
+                        await self._push_one(uploader, image, name, report)
         except NaruError as failed:
             error = failed
         except BaseException as failed:
@@ -133,9 +138,9 @@ class Pusher:
         index = await asyncio.to_thread(blobs.read, image.index)
         here = {i.manifest: i for i in companions(image, self._library.records)}
         entries = oci.read_manifest(index).manifests
-        if len(here) < 2 or any(entry.digest not in here for entry in entries):
+        if any(e.digest not in here and not attestations.is_here(e, blobs) for e in entries):
             return None
-        return index, [here[entry.digest] for entry in entries]
+        return index, [here[entry.digest] for entry in entries if entry.digest in here]
 
     async def _push_index(
         self,
@@ -149,6 +154,8 @@ class Pusher:
         """Every platform's image by its digest, then the index by the tag."""
         for each in images:
             await self._push_one(uploader, each, name.with_digest(each.manifest), report)
+        attesting = [e for e in oci.read_manifest(index).manifests if e.attests]
+        await attestations.push(uploader, self._library.blobs, attesting)
         await uploader.put_manifest(name.tag, index, oci.read_manifest(index).media_type)
         digest = oci.digest_of(index)
         others = [each.id for each in images if each.id != image.id]

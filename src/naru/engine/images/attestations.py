@@ -1,0 +1,88 @@
+"""What BuildKit says of an image: provenance and SBOMs, as manifests that its index names too.
+
+They come with the image that they are about, and stay: with them an index can be pushed whole. One
+that cannot be had is no reason to do without the image.
+https://docs.docker.com/build/metadata/attestations/attestation-storage/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+
+from naru.registry.repository import Fetched, Repository
+from naru.registry.upload import Uploader
+from naru.spec import oci
+from naru.spec.errors import NaruError
+from naru.spec.oci import Descriptor
+from naru.store.blobs import BlobStore, Lease
+
+log = logging.getLogger(__name__)
+
+
+async def fetch(
+    repository: Repository, blobs: BlobStore, lease: Lease, index: Fetched, image: str
+) -> list[str]:
+    """Bring what attests to the manifest `image` -> the digests of all its blobs."""
+    manifest = oci.read_manifest(index.data, index.media_type)
+    found: list[str] = []
+    for entry in manifest.manifests:
+        if entry.attests == image:
+            try:
+                found += await _fetch_one(repository, blobs, lease, entry)
+            except NaruError as error:
+                log.warning("pull: an attestation of %s does not come along: %s", image, error)
+    return found
+
+
+async def _fetch_one(
+    repository: Repository, blobs: BlobStore, lease: Lease, entry: Descriptor
+) -> list[str]:
+    lease.add(entry.digest)
+    if blobs.has(entry.digest):
+        data = await asyncio.to_thread(blobs.read, entry.digest)
+    else:
+        data = (await repository.manifest(entry.digest)).data
+    parts = _parts(data)
+    for part in parts:
+        lease.add(part.digest)
+        if not blobs.has(part.digest):
+            document = await repository.document(part.digest, part.size)
+            await asyncio.to_thread(blobs.put, document)
+    await asyncio.to_thread(blobs.put, data)
+    return [entry.digest, *(part.digest for part in parts)]
+
+
+def is_here(entry: Descriptor, blobs: BlobStore) -> bool:
+    """Whether an entry of an index is an attestation that is kept, with all its blobs."""
+    if not entry.attests or not blobs.has(entry.digest):
+        return False
+    return all(blobs.has(part.digest) for part in _parts(blobs.read(entry.digest)))
+
+
+def content(entry: Descriptor, blobs: BlobStore) -> int:
+    """Bytes of one that is here."""
+    data = blobs.read(entry.digest)
+    return len(data) + sum(part.size for part in _parts(data))
+
+
+async def push(uploader: Uploader, blobs: BlobStore, entries: Sequence[Descriptor]) -> None:
+    """Send those that are here, each under its digest."""
+    for entry in entries:
+        data = await asyncio.to_thread(blobs.read, entry.digest)
+        for part in _parts(data):
+            if not await uploader.has(part.digest):
+                path = blobs.path(part.digest)
+                await uploader.upload(part.digest, part.size, path, lambda _: None)
+        media_type = oci.read_manifest(data, entry.media_type).media_type
+        await uploader.put_manifest(entry.digest, data, media_type)
+
+
+def _parts(manifest: bytes) -> list[Descriptor]:
+    parsed = oci.read_manifest(manifest)
+    return list(_unique([parsed.config, *parsed.layers]))
+
+
+def _unique(descriptors: Sequence[Descriptor]) -> Iterator[Descriptor]:
+    yield from {each.digest: each for each in descriptors if each.digest}.values()
