@@ -40,6 +40,7 @@ class BlobStore:
         self._named = root / "sha256"
         self._partial = root / "partial"
         self._leases: collections.Counter[str] = collections.Counter()
+        self._released: set[str] = set()  # since the last sweep began
         self._spared: set[str] = set()
         self._growing: collections.Counter[str] = collections.Counter()
         """How many are at work on each half-made blob, by its name."""
@@ -109,6 +110,7 @@ class BlobStore:
             yield lease
         finally:
             with self._lock:
+                self._released.update(lease.held)
                 self._leases.subtract(lease.held)
                 self._leases = +self._leases
 
@@ -127,6 +129,14 @@ class BlobStore:
         for entry in os.scandir(self._named):
             yield "sha256:" + entry.name
 
+    def begin_sweep(self) -> None:
+        """Before it is asked what is needed: whose lease ends from now on is kept by `sweep`.
+
+        A blob may be leased when that is asked, and needed when it is its turn.
+        """
+        with self._lock:
+            self._released.clear()
+
     def sweep(self, needed: Iterable[str]) -> int:
         """Remove every blob that is neither needed nor leased -> bytes of disk freed."""
         keep = set(needed)
@@ -135,7 +145,7 @@ class BlobStore:
         for entry in os.scandir(self._named):
             digest = "sha256:" + entry.name
             with self._lock:
-                if digest in keep or self._leases[digest]:
+                if digest in keep or self._leases[digest] or digest in self._released:
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     freed += entry.stat().st_blocks * 512

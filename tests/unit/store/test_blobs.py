@@ -90,5 +90,20 @@ def test_sweep_spares_what_is_needed_or_leased(blobs: BlobStore) -> None:
         assert blobs.sweep([needed]) > 0
         assert set(blobs.digests()) == {needed, leased}
     assert not blobs.has(garbage)
+    blobs.begin_sweep()
     blobs.sweep([needed])
     assert set(blobs.digests()) == {needed}
+
+
+def test_what_becomes_needed_during_a_sweep_is_kept(blobs: BlobStore) -> None:
+    """Leased when it is asked what is needed, recorded and not leased any more when swept."""
+    blobs.begin_sweep()
+    with blobs.lease() as lease:
+        needed_then: list[str] = []
+        fresh = blobs.put(b"fresh")
+        lease.add(fresh)
+    blobs.sweep(needed_then)
+    assert set(blobs.digests()) == {fresh}
+    blobs.begin_sweep()
+    blobs.sweep([])
+    assert set(blobs.digests()) == set()

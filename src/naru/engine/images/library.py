@@ -274,6 +274,7 @@ class Library:
         await self.layers.release_unused()
         # What an image needed has lost its record for good, before it is gone.
         await self.records.flush()
+        self.blobs.begin_sweep()
         needed = self.needed_blobs()
         freed = await asyncio.to_thread(self.blobs.sweep, needed)
         gone = [
