@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -54,6 +54,28 @@ class Tasks:
             for task in self._running:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
+
+    @staticmethod
+    async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+        """Await all, begun in this order -> their results.
+
+        When one fails the others are cancelled; all have ended before its error is raised.
+        """
+        tasks = [asyncio.create_task(work) for work in works]
+        if not tasks:
+            return []
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            pending = [task for task in tasks if not task.done()]
+            for task in pending:
+                task.cancel()
+            if pending:
+                await asyncio.wait(pending)
+        errors = [task.exception() for task in tasks if not task.cancelled()]
+        if failed := next((error for error in errors if error is not None), None):
+            raise failed
+        return [task.result() for task in tasks]
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

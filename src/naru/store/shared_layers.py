@@ -68,6 +68,8 @@ class SharedLayers:
         self._unrecorded: set[str] = set()
         """Storage ids on disk whose record is not there yet, or gone before them."""
         self._making: dict[str, asyncio.Task[LayerRecord]] = {}
+        self._placed: dict[str, asyncio.Future[str]] = {}
+        """Of those, the storage id of what others may be put over, though it has no record yet."""
         self._held: dict[str, int] = {}
         self._passed_over: set[str] = set()  # held ones that the last removal has left for that
         self._belated: set[asyncio.Future[list[LayerRecord]]] = set()
@@ -212,7 +214,8 @@ class SharedLayers:
             if task is None:
                 task = asyncio.create_task(make(), name=f"layer {key[:19]}")
                 self._making[key] = task
-                task.add_done_callback(lambda _: self._making.pop(key, None))
+                self._placed[key] = asyncio.get_running_loop().create_future()
+                task.add_done_callback(lambda _: self._made(key))
             try:
                 return await asyncio.shield(task)
             except NaruError:
@@ -220,6 +223,10 @@ class SharedLayers:
                     raise
                 # The other's tar was bad, or its download broke: ours may be whole.
         return known
+
+    def _made(self, key: str) -> None:
+        self._making.pop(key, None)
+        self._placed.pop(key).cancel()
 
     async def _make_init(self, key: str, parent: str | None) -> LayerRecord:
         below = self.storage_id(parent) if parent else None
@@ -318,11 +325,12 @@ class SharedLayers:
         driver = self.driver
         assert isinstance(driver, Stages)
         try:
-            await self._ready(parent)
-            below = self.storage_id(parent) if parent else None
+            below = await self._placed_below(parent) if parent else None
             await self._run(self._bulk, driver.place, staged.storage_id, below)
-            # Once for the whole layer: a call for each of its files would take minutes.
+            self._placed[chain].set_result(staged.storage_id)
+            # Once for all that is placed by now: a call for each file would take minutes.
             await self._syncing.round()
+            await self._ready(parent)
             done = Unpacked(staged.size, staged.diff_id, staged.tar_size)
             record = await self._record(chain, parent, staged.storage_id, done)
         except OSError as error:
@@ -333,6 +341,17 @@ class SharedLayers:
             raise
         self._unrecorded.discard(staged.storage_id)
         return record
+
+    async def _placed_below(self, parent: str) -> str:
+        """The storage id of a layer to put another over, as soon as that can be done."""
+        if (making := self._making.get(parent)) is not None:
+            placed = self._placed[parent]
+            both: set[asyncio.Future[Any]] = {making, placed}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if placed.done() and not placed.cancelled():
+                return placed.result()
+            await asyncio.shield(making)
+        return self.storage_id(parent)
 
     async def _ready(self, parent: str | None) -> None:
         """Wait for the layer below where it is in the making."""

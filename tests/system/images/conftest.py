@@ -19,6 +19,7 @@ from naru.engine.images.push import Pusher
 from naru.engine.images.removal import Removal
 from naru.engine.images.save import Saver
 from naru.engine.tasks import Tasks
+from naru.kernel.workers import Workers
 from naru.registry.endpoints import Resolver
 from naru.registry.transport import Transport
 from naru.store.blobs import BlobStore
@@ -49,7 +50,11 @@ class Images:
         self.blobs = BlobStore(self.root / "blobs")
         driver = choose(self.driver, self.root)
         self.layers = LayerStore(
-            root=self.root, records=self.records, driver=driver, run_root=self.root / "run"
+            root=self.root,
+            records=self.records,
+            driver=driver,
+            run_root=self.root / "run",
+            workers=Workers(self.root / "workers.lock"),
         )
         self.tasks = Tasks()
         self.library = Library(records=self.records, blobs=self.blobs, layers=self.layers)

@@ -10,21 +10,27 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, NamedTuple, cast
 
 from naru.engine.images.layer_tars import LayerTars
 from naru.engine.images.library import Library
+from naru.engine.tasks import Tasks
 from naru.spec.images import BlobRecord
+from naru.spec.layers import chain_id
 from naru.spec.oci import DOCKER_LAYER_GZIP
 from naru.store.blobs import BlobStore, Lease
 from naru.store.compression import GzipWriter, Inflated, Readable
 from naru.store.driver import KeepsTars, Stages
+from naru.store.handover import Handover
 from naru.store.piece_reader import PieceReader
 from naru.store.shared_layers import StagedLayer
 from naru.store.unpack import check_digest
 
 _PIECE = 1 << 20
+_AT_ONCE = 2
+"""Layers of one stream that are unpacked at the same time."""
 
 
 class KeptLayer(NamedTuple):
@@ -57,6 +63,7 @@ class LayerIntake:
         self._library = library
         self._lease = lease
         self._staged: list[StagedLayer] = []
+        self._takers: ThreadPoolExecutor | None = None
         self._known: dict[str, str] = {}  # chain ids of held layers by diff id
 
     async def __aenter__(self) -> LayerIntake:
@@ -68,6 +75,8 @@ class LayerIntake:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._takers is not None:
+            await asyncio.to_thread(self._takers.shutdown)
         for chain in self._known.values():
             self._library.layers.release(chain)
         for staged in self._staged:
@@ -88,6 +97,46 @@ class LayerIntake:
                 self._staged.append(staged)
                 return staged
         return keep(self._library.blobs, _pieces(tar), self._lease)
+
+    def take_soon(self, tar: Readable, named: str = "") -> Future[Arrived]:
+        """As `take`, but what comes behind `tar` in its stream need not wait for its end."""
+        if self._takers is None:
+            self._takers = ThreadPoolExecutor(_AT_ONCE, "layer intake")
+        between = Handover()
+        taking = self._takers.submit(self._take_from, between, named)
+        try:
+            for piece in _pieces(tar):
+                between.writer.write(piece)
+            between.finish()
+        except BrokenPipeError:
+            taking.result()  # raises why nobody reads any more
+            raise
+        except BaseException as error:
+            between.fail(error)
+            raise
+        return taking
+
+    def _take_from(self, between: Handover, named: str) -> Arrived:
+        try:
+            return self.take(between.reader, named)
+        finally:
+            between.leave()
+
+    async def unpack_all(
+        self,
+        held: contextlib.AsyncExitStack,
+        parent: str | None,
+        layers: Sequence[tuple[str, Arrived]],
+    ) -> list[str]:
+        """As `unpack` of each (diff id, layer) over the one before -> chain ids."""
+        works = []
+        for diff_id, arrived in layers:
+            works.append(self.unpack(held, parent, diff_id, arrived))
+            parent = chain_id(parent, diff_id)
+        if len({diff_id for diff_id, _ in layers}) < len(layers):
+            # A layer that is there twice comes from its first place to its second.
+            return [await work for work in works]
+        return await Tasks.together(works)
 
     async def unpack(
         self,

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import posixpath
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
@@ -164,12 +165,13 @@ class _Load:
             raise InvalidParameter(f"cannot load {parsed.os} image on linux")
         library = self._library
         async with library.used_or_swept() as held:
-            chain: str | None = None
-            for diff_id, layer in zip(diff_ids, layers, strict=True):
+            named = list(zip(diff_ids, layers, strict=True))
+            for diff_id, layer in named:
                 if layer.diff_id and layer.diff_id != diff_id:
                     raise InvalidParameter(f'invalid diffID for layer: expected "{diff_id}",'
                                            f' got "{layer.diff_id}"')  # fmt: skip
-                chain = await self._intake.unpack(held, chain, diff_id, layer)
+            chains = await self._intake.unpack_all(held, None, named)
+            for diff_id, chain in zip(diff_ids, chains, strict=True):
                 record = library.layers.get(chain)
                 short, size = diff_id.partition(":")[2][:12], record.size if record else 0
                 yield progress.figures("Loading layer", short, size, size)
@@ -232,6 +234,7 @@ class _Receiver:
         self._blobs = blobs
         self._lease = lease
         self._intake = intake
+        self._soon: dict[str, Future[Arrived]] = {}  # layers by member name
 
     def receive(self, source: BinaryIO) -> _Received:
         received = _Received()
@@ -249,6 +252,7 @@ class _Receiver:
                     total += len(document)
                     if total > _MAX_DOCUMENTS:
                         raise InvalidParameter("the archive holds too many documents")
+        received.layers.update({name: soon.result() for name, soon in self._soon.items()})
         return received
 
     def _file(
@@ -271,8 +275,9 @@ class _Receiver:
             return bytes(data)
         whole = cast(BinaryIO, PieceReader(itertools.chain([head], pieces)))
         if _is_plain_tar(head):
-            received.layers[name] = self._intake.take(whole, _digest_named(name))
+            self._soon[name] = self._intake.take_soon(whole, _digest_named(name))
         else:
+            self._soon.pop(name, None)
             received.layers[name] = self._compressed(whole)
         return None
 

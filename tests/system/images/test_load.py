@@ -1,0 +1,59 @@
+"""Archives whose layers are unpacked beside each other, while the stream goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from naru.spec.errors import InvalidParameter
+from naru.spec.layers import chains
+from naru.store.tarentry import Entry
+from tests.system.images.archives import collect, docker_archive, layers, pieces, sha, tar
+from tests.system.images.conftest import Images
+
+
+def parts_of(count: int) -> list[bytes]:
+    return [tar([(Entry(f"of-{n}"), bytes([n]) * 400_000)]) for n in range(count)]
+
+
+async def test_many_layers(images: Images) -> None:
+    parts = parts_of(9)
+    await collect(images.loader.load(pieces(docker_archive("many:1", parts))))
+    expected = list(chains([sha(part) for part in parts]))
+    assert {record.chain_id for record in images.records.layers.values()} == set(expected)
+    top = await images.layers.view(expected[-1])
+    assert sorted(path.name for path in top.iterdir()) == [f"of-{n}" for n in range(9)]
+    await images.layers.end_view(expected[-1])
+
+
+async def test_the_same_layer_twice(images: Images) -> None:
+    once, other = parts_of(2)
+    await collect(images.loader.load(pieces(docker_archive("twice:1", [once, other, once]))))
+    assert len(images.records.layers.values()) == 3
+
+
+@pytest.mark.parametrize("place", [0, 3, 6])
+async def test_a_damaged_layer_leaves_nothing(images: Images, place: int) -> None:
+    parts = parts_of(7)
+    damaged = bytearray(parts[place])
+    damaged[148:156] = b"0000000\0"  # the first header's checksum
+    parts[place] = bytes(damaged)
+    with pytest.raises(InvalidParameter, match="invalid tar header"):
+        await collect(images.loader.load(pieces(docker_archive("bad:1", parts))))
+    assert images.records.layers.values() == []
+    assert list(images.layers.driver.layers()) == []
+
+
+async def test_a_stream_that_ends_early_leaves_nothing(images: Images) -> None:
+    archive = docker_archive("cut:1", parts_of(5))
+    with pytest.raises(InvalidParameter, match="unexpected EOF"):
+        await collect(images.loader.load(pieces(archive[: len(archive) // 2])))
+    assert list(images.layers.driver.layers()) == []
+
+
+async def test_two_loads_of_one_archive_at_once(images: Images) -> None:
+    archive = docker_archive("both:1", [*layers(), *parts_of(4)])
+    await images.tasks.together(
+        collect(images.loader.load(pieces(archive, 30_000))) for _ in range(3)
+    )
+    assert len(images.records.layers.values()) == 6
+    assert len(list(images.layers.driver.layers())) == 6
