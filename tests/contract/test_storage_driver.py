@@ -14,6 +14,7 @@ import contextlib
 import io
 import os
 import stat
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -298,6 +299,38 @@ def test_directories_that_an_archive_leaves_out_keep_their_attributes(store: Sto
         assert found["tmp"][:3] == (stat.S_IFDIR | 0o1777, 5, 0)
         assert found["tmp/in"][:3] == (stat.S_IFDIR | 0o700, 0, 6)
         assert found["fresh"][:3] == (stat.S_IFDIR | 0o755, 0, 0)
+
+
+@pytest.mark.parametrize("start", [8192, 8192 + 1024], ids=["at a page", "off a page"])
+def test_a_sparse_file_has_its_holes_and_its_contents(store: Store, start: int) -> None:
+    """Off a page it cannot be mapped from its tar, by drivers that do so."""
+    regions = [(start, b"a" * 4096), (65536, b"b" * 4096), (131072, b"end")]
+    size = 131072 + 3
+    store.driver.create(A, None, writable=False)
+    store.driver.apply(A, io.BytesIO(sparse_archive("holes", size, regions)))
+    expected = bytearray(size)
+    for offset, data in regions:
+        expected[offset : offset + len(data)] = data
+    with store.mounted(A, read_only=True) as root:
+        assert (root / "holes").read_bytes() == expected
+
+
+def sparse_archive(name: str, size: int, regions: list[tuple[int, bytes]]) -> bytes:
+    """One file in GNU's sparse format 1.0: its map precedes its data."""
+    numbers = [len(regions), *(n for offset, data in regions for n in (offset, len(data)))]
+    listed = "".join(f"{number}\n" for number in numbers).encode()
+    listed += bytes(-len(listed) % 512)
+    stored = listed + b"".join(data for _, data in regions)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("GNUSparseFile.0/" + name)
+        member.size = len(stored)
+        member.pax_headers = {
+            "GNU.sparse.major": "1", "GNU.sparse.minor": "0",
+            "GNU.sparse.name": name, "GNU.sparse.realsize": str(size),
+        }  # fmt: skip
+        tar.addfile(member, io.BytesIO(stored))
+    return out.getvalue()
 
 
 def test_an_opaque_directory_shows_only_its_own_layer(store: Store) -> None:
