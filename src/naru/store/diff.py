@@ -31,6 +31,7 @@ class Item(NamedTuple):
     status: os.stat_result | None
 
 
+_SECOND = 1_000_000_000
 _Found = tuple[str, int, str, os.stat_result | None]
 """Name, kind of the change, path and status of what is there now."""
 
@@ -40,12 +41,19 @@ class TreeDiff:
 
     A file is changed when its metadata is, or, where it was touched after `made` (ns, by the file
     system's clock), when its contents are: that finds writes which kept size and mtime.
+
+    `taken` (ns) is when `new` became a snapshot of `old`, where it is one: a file that has been
+    left alone since before then is the same. Its change time alone does not tell, for clocks of
+    file systems stand still for some milliseconds.
     """
 
-    def __init__(self, new: Path, old: Path | None, *, made: int | None = None) -> None:
+    def __init__(
+        self, new: Path, old: Path | None, *, made: int | None = None, taken: int | None = None
+    ) -> None:
         self._new = str(new)
         self._old = str(old) if old else None
         self._made = made
+        self._taken = taken
 
     def changes(self) -> Iterator[Change]:
         for name, kind, _, _ in self._walk("", self._new, self._old, parents=False):
@@ -120,7 +128,7 @@ class TreeDiff:
     def _differs(
         self, path: str, status: os.stat_result, old_path: str, old: os.stat_result
     ) -> bool:
-        if _same_inode(status, old):
+        if _same_inode(status, old) and self._settled(status):
             return False
         if not same_metadata(status, old) or read_xattrs(path) != read_xattrs(old_path):
             return True
@@ -128,6 +136,14 @@ class TreeDiff:
             return os.readlink(path) != os.readlink(old_path)
         touched = self._made is None or status.st_ctime_ns >= self._made
         return stat.S_ISREG(status.st_mode) and touched and not _same_contents(path, old_path)
+
+    def _settled(self, status: os.stat_result) -> bool:
+        """Whether a change since the snapshot would show in the change time."""
+        if self._taken is None:  # hard links: the very same file
+            return True
+        # Some file systems count in seconds.
+        step = 0 if status.st_ctime_ns % _SECOND else _SECOND
+        return status.st_ctime_ns + step < self._taken
 
 
 def _split_files(changed: Iterable[os.stat_result | None]) -> set[int]:

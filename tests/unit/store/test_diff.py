@@ -115,3 +115,36 @@ def test_a_copy_keeps_holes_links_and_times(tmp_path: Path) -> None:
     assert (target / "sparse").read_bytes() == (source / "sparse").read_bytes()
     assert target.stat().st_mode & 0o777 == 0o711
     assert target.stat().st_mtime_ns == 6
+
+
+def as_if(path: Path, *, inode: int, ctime: int) -> os.stat_result:
+    """The status of a file, but for its inode's number and change time."""
+    real = path.lstat()
+    values = [*real[:1], inode, *real[2:9], ctime // 10**9]
+    times = {"st_mtime_ns": real.st_mtime_ns, "st_ctime_ns": ctime}
+    return os.stat_result(values, times)
+
+
+SECOND = 10**9
+TAKEN = 1000 * SECOND + 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("ctime", "looked_at"),
+    [
+        (TAKEN - 1, False),
+        (TAKEN, True),  # a change in the same tick of the clock leaves it as it is
+        (TAKEN + 1, True),
+        (999 * SECOND, False),
+        (1000 * SECOND, True),  # a clock of whole seconds
+    ],
+)
+def test_a_snapshots_change_time_tells_only_of_what_is_older(
+    trees: tuple[Path, Path], ctime: int, looked_at: bool
+) -> None:
+    old, new = trees
+    (new / "d/g").write_text("2")
+    os.utime(new / "d/g", ns=(0, (old / "d/g").stat().st_mtime_ns))
+    one, two = (as_if(tree / "d/g", inode=7, ctime=ctime) for tree in (new, old))
+    diff = TreeDiff(new, old, taken=TAKEN)
+    assert diff._differs(str(new / "d/g"), one, str(old / "d/g"), two) is looked_at

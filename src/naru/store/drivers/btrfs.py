@@ -7,6 +7,7 @@ however large it is.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -75,6 +76,9 @@ class Btrfs(WholeTrees):
 
     def status(self) -> Sequence[tuple[str, str]]:
         return [("Btrfs", ""), ("Backing Filesystem", "btrfs")]
+
+    def _taken(self, home: Path) -> int:
+        return os.stat(home / "parent").st_mtime_ns  # written just before the snapshot was taken
 
 
 def _least_size(options: Mapping[str, str]) -> int:

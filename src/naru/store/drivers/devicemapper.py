@@ -273,7 +273,10 @@ class DeviceMapper:
         parent = self._record(layer).parent
         with contextlib.ExitStack() as mounted:
             new = self._tree(layer, mounted)
-            yield TreeDiff(new, self._tree(parent, mounted) if parent else None)
+            old = self._tree(parent, mounted) if parent else None
+            # Written just before the snapshot was taken, and before anything was changed in it.
+            taken = os.stat(self._homes[layer] / _RECORD).st_mtime_ns
+            yield TreeDiff(new, old, taken=taken)
 
     def _tree(self, layer: str, mounted: contextlib.ExitStack) -> Path:
         record = self._record(layer)

@@ -52,8 +52,13 @@ class WholeTrees:
             parent = (home / "parent").read_text()
         except FileNotFoundError:
             return TreeDiff(home / "diff", None)
-        return TreeDiff(home / "diff", self._homes[parent] / "diff", made=self._made(home))
+        below = self._homes[parent] / "diff"
+        return TreeDiff(home / "diff", below, made=self._made(home), taken=self._taken(home))
 
     def _made(self, home: Path) -> int | None:
         """Up to when nothing had been written to the layer, in ns; None: nobody knows."""
+        return None
+
+    def _taken(self, home: Path) -> int | None:
+        """When the layer became a snapshot of its parent, or a little before; None: it is none."""
         return None
