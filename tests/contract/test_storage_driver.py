@@ -11,11 +11,13 @@ mount as kernels before 6.12 and 6.4 must.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import stat
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -78,8 +80,19 @@ class Store:
                     self.mount(mount)
                 yield target
             finally:
-                while mounts.is_mounted(target):
-                    self.unmount(target, False)
+                self._end(target)
+
+    def _end(self, target: Path) -> None:
+        """Unmount, not lazily: what was written is on disk then."""
+        deadline = time.monotonic() + 20
+        while mounts.is_mounted(target):
+            try:
+                self.unmount(target, False)
+            except OSError as error:
+                # A union's own work in the background may hold it a little longer, untold.
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def diff(self, name: str) -> bytes:
         out = io.BytesIO()

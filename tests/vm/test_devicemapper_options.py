@@ -16,6 +16,7 @@ from naru.kernel import devicemapper as dm
 from naru.kernel import mounts
 from naru.spec.errors import InvalidParameter, Unsupported
 from naru.store.drivers.devicemapper import DeviceMapper
+from tests.harness.daemon import Daemon
 from tests.vm.pools import (
     A,
     B,
@@ -99,6 +100,7 @@ import os, signal, sys
 from pathlib import Path
 from naru.store.drivers import dm_directlvm
 from naru.store.drivers.devicemapper import DeviceMapper
+from tests.harness.daemon import Daemon
 run = dm_directlvm._run
 def until_killed(*command):
     if command[0] == sys.argv[3]:
@@ -191,3 +193,25 @@ def test_the_contents_of_a_layer_pass_through_direct_lvm(root: Path, disk: str) 
     driver.remove(A)
     driver.close()
     assert until(lambda: not devices())
+
+
+def test_an_ended_containers_device_goes_without_deferred_removal() -> None:
+    options = ("use_deferred_removal=false", "basesize=256M", "loopdatasize=4G",
+               "loopmetadatasize=64M")  # fmt: skip
+    given = [part for option in options for part in ("--storage-opt", f"dm.{option}")]
+    daemon = Daemon(options=("--storage-driver", "devicemapper", *given))
+    try:
+        daemon.start()
+        daemon.make_busybox()
+        [pool] = devices()
+        assert pool.split()[0].endswith("-pool")
+        daemon.docker("run", "-d", "--name", "one", "busybox", "sleep", "600")
+        assert len(devices()) == 2
+        daemon.docker("kill", "one")
+        daemon.docker("wait", "one")
+        assert until(lambda: devices() == [pool])
+        daemon.docker("rm", "one")
+        daemon.terminate()
+        assert until(lambda: not devices())
+    finally:
+        daemon.stop()
