@@ -21,7 +21,15 @@ from naru.spec.errors import InternalError, NaruError, NoSpace, NotFound
 from naru.spec.layers import LayerRecord
 from naru.store.apart import goes_apart, writing
 from naru.store.compression import Readable
-from naru.store.driver import Change, KeepsMounts, MountsSlowly, StorageDriver, Usage, Widens
+from naru.store.driver import (
+    Change,
+    KeepsMounts,
+    MountsSlowly,
+    Releases,
+    StorageDriver,
+    Usage,
+    Widens,
+)
 from naru.store.handover import Handover
 from naru.store.records import Records
 from naru.store.room import Room, is_full
@@ -122,6 +130,8 @@ class LayerStore(SharedLayers):
         async with self._lock(container_id):
             if mounts.is_mounted(target):
                 await self._run(self._quick, unmount_all, target)
+            if isinstance(self.driver, Releases):
+                await self._run(self._quick, self.driver.release, container_id)
             self._mounted.discard(container_id)
 
     async def remove_writable(self, container_id: str) -> None:
@@ -147,6 +157,8 @@ class LayerStore(SharedLayers):
         target = self._views / self.storage_id(chain)
         async with self._lock(target.name):
             await self._run(self._quick, unmount_all, target)
+            if isinstance(self.driver, Releases):
+                await self._run(self._quick, self.driver.release, target.name)
             if target.exists():
                 target.rmdir()
 

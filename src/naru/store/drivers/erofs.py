@@ -52,6 +52,7 @@ _UNPLACED = "unplaced"
 class Erofs:
     name: ClassVar[str] = "erofs"
     apart: ClassVar[bool] = True
+    stores_tars: ClassVar[bool] = True
 
     def __init__(
         self, root: Path, options: Mapping[str, str], *, backings: Sequence[Backing] = BACKINGS
