@@ -192,20 +192,25 @@ async def test_follow_across_rotations(logs: Logs, max_file: str, compress: str)
     assert writer is not None
     out = Output(writer)
 
-    async def follow() -> bytes:
-        return await read(logs, record, LogQuery(follow=True))
+    seen, more = bytearray(), asyncio.Event()
+
+    async def follow() -> None:
+        async for chunk in logs.chunks(record, LogQuery(follow=True), whole):
+            seen.extend(chunk)
+            more.set()
 
     following = asyncio.create_task(follow())
-    number = 0
     for burst in range(20):
-        # No burst rotates more often than files are kept; the reader gets its turn in between.
-        for _ in range(5):
+        for number in range(5 * burst, 5 * burst + 5):
             out(b"line %d\n" % number)
-            number += 1
-        await asyncio.sleep(0.01 if burst % 2 else 0)
+        # Two bursts do not rotate more often than files are kept.
+        while burst % 2 and len(seen) < len(numbered(range(number + 1))):
+            await asyncio.wait_for(more.wait(), 60)
+            more.clear()
     out.close()
     writer.close(over=True)
-    assert await asyncio.wait_for(following, 60) == numbered(range(number))
+    await asyncio.wait_for(following, 60)
+    assert bytes(seen) == numbered(range(100))
 
 
 async def test_a_stopped_container_is_not_followed(logs: Logs) -> None:
