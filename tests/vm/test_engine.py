@@ -176,8 +176,11 @@ def test_aufs_is_refused_by_what_is_missing() -> None:
 @pytest.mark.parametrize("runtime", ["crun", "runc"])
 def test_systemd_keeps_the_groups(runtime: str) -> None:
     daemon = Daemon(
-        options=("--exec-opt", "native.cgroupdriver=systemd", "--default-runtime", runtime)
-    )
+        options=(
+            "--exec-opt", "native.cgroupdriver=systemd", "--cgroup-parent", "naru-test.slice",
+            "--default-runtime", runtime,
+        )
+    )  # fmt: skip
     try:
         daemon.start()
         daemon.make_busybox()

@@ -24,7 +24,7 @@ from naru.kernel.workers import Workers
 from naru.spec.errors import InternalError, NaruError, NotFound
 from naru.spec.layers import LayerRecord, chain_id
 from naru.store.compression import Readable
-from naru.store.driver import Stages, StorageDriver
+from naru.store.driver import Releases, Stages, StorageDriver
 from naru.store.initlayer import make_mount_points
 from naru.store.records import Records, delete, put
 from naru.store.room import Room
@@ -242,6 +242,8 @@ class SharedLayers:
                     make_mount_points(target)
                 finally:
                     unmount_all(target)
+                    if isinstance(self.driver, Releases):
+                        self.driver.release(storage_id)
                 _sync_directory(self._root / storage_id)
             except OSError as error:
                 self.driver.remove(storage_id)
