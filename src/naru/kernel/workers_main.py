@@ -32,6 +32,7 @@ MESSAGE: Final = 4096
 DESCRIPTORS: Final = 8
 _PR_SET_PDEATHSIG = 1
 _IDLE_MILLISECONDS = 60_000
+_NICE = 5  # what the daemon answers comes first
 
 
 def main(control_fd: int, lock: str) -> None:
@@ -39,6 +40,7 @@ def main(control_fd: int, lock: str) -> None:
 
     `lock` is held, shared, by this process and its workers: see `Workers.await_former`.
     """
+    os.nice(_NICE)
     held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(held, fcntl.LOCK_SH)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has ended is reaped at once

@@ -29,7 +29,7 @@ class Directories:
         self.root = os.open(root, _FLAGS)
         self._made = made
         self._open: OrderedDict[str, tuple[int, bool]] = OrderedDict({"": (self.root, True)})
-        self._stale: list[int] = []  # of a former tree, closed when nobody uses them
+        self.stale: list[int] = []  # of a former tree, closed when nobody uses them
 
     def close(self) -> None:
         self.forget()
@@ -99,15 +99,15 @@ class Directories:
             inherits = bool(os.fstat(self.root).st_mode & stat.S_ISGID)
             self._open[""] = (self.root, inherits)
         elif path in self._open:
-            self._stale.append(self._open.pop(path)[0])
+            self.stale.append(self._open.pop(path)[0])
 
     def forget(self) -> None:
         """Look every directory up again: a link or a directory on the way may have changed."""
-        self._stale += [fd for path, (fd, _inherits) in self._open.items() if path]
+        self.stale += [fd for path, (fd, _inherits) in self._open.items() if path]
         self._open = OrderedDict({"": self._open[""]})
 
     def close_stale(self) -> None:
         """Call when no descriptor that `get` gave is in use."""
-        for fd in self._stale:
+        for fd in self.stale:
             os.close(fd)
-        self._stale.clear()
+        self.stale.clear()

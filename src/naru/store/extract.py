@@ -18,7 +18,7 @@ import stat
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
-from naru.kernel.writeback import STEP, Writeback
+from naru.kernel.writeback import Writeback
 from naru.store.directories import Directories
 from naru.store.removal import remove
 from naru.store.tarentry import (
@@ -111,7 +111,8 @@ class Extractor:
         return self.written
 
     def _member(self, reader: TarReader, entry: Entry) -> None:
-        self._directories.close_stale()
+        if self._directories.stale:
+            self._directories.close_stale()
         path = _clean(entry.name)
         if not path:
             if entry.kind == DIRECTORY:
@@ -362,10 +363,9 @@ def _clean(name: str) -> str:
 
 
 def _copy(reader: TarReader, entry: Entry, fd: int) -> None:
-    if entry.stored < STEP:
-        for piece in reader.data():
-            if (count := os.write(fd, piece)) < len(piece):
-                _write_all(fd, piece[count:])
+    if (whole := reader.at_once()) is not None:
+        if whole and (count := os.write(fd, whole)) < len(whole):
+            _write_all(fd, whole[count:])
         return
     written, writeback = 0, Writeback(fd)
     for piece in reader.data():

@@ -108,6 +108,16 @@ class TarReader:
             self._sparse_map(entry)
         return entry
 
+    def at_once(self) -> memoryview | None:
+        """All of the current member's data where it is read already: most files are small."""
+        size, at = self._data_left, self._at
+        if at + size > len(self._buffer):
+            return None
+        self._data_left = 0
+        self._at = at + size
+        self.offset += size
+        return self._buffer[at : self._at]
+
     def data(self) -> Iterator[memoryview]:
         """The current member's stored bytes (a sparse file's regions back to back)."""
         while self._data_left:
@@ -153,6 +163,10 @@ class TarReader:
         return b"".join(pieces)
 
     def _skip(self, size: int) -> None:
+        if self._at + size <= len(self._buffer):
+            self._at += size
+            self.offset += size
+            return
         while size:
             size -= len(self._piece(size))
 
