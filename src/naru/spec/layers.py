@@ -30,7 +30,11 @@ def chain_id(parent: str | None, diff_id: str) -> str:
 
 def chains(diff_ids: Iterable[str]) -> Iterator[str]:
     """The chain ids of an image's layers, the lowest first."""
-    chain: str | None = None
+    return chains_over(None, diff_ids)
+
+
+def chains_over(parent: str | None, diff_ids: Iterable[str]) -> Iterator[str]:
+    """Those of layers over the one with the chain id `parent`."""
     for diff_id in diff_ids:
-        chain = chain_id(chain, diff_id)
-        yield chain
+        parent = chain_id(parent, diff_id)
+        yield parent

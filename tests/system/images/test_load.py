@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from naru.spec.errors import InvalidParameter
-from naru.spec.layers import chains
+from naru.spec.layers import LayerRecord, chains
+from naru.store.compression import Readable
 from naru.store.tarentry import Entry
 from tests.system.images.archives import collect, docker_archive, layers, pieces, sha, tar
 from tests.system.images.conftest import Images
@@ -57,3 +60,23 @@ async def test_two_loads_of_one_archive_at_once(images: Images) -> None:
     )
     assert len(images.records.layers.values()) == 6
     assert len(list(images.layers.driver.layers())) == 6
+
+
+async def test_blobs_are_unpacked_from_the_lowest_up(
+    tmp_path: Path, needs_root: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the driver needs the layer below, none is begun before that one has its record."""
+    images = await Images(tmp_path, driver="vfs").open()
+    try:
+        parts = parts_of(4)
+        register = images.layers.register
+
+        async def checked(parent: str | None, diff_id: str, tar: Readable) -> LayerRecord:
+            assert parent is None or images.layers.get(parent) is not None
+            return await register(parent, diff_id, tar)
+
+        monkeypatch.setattr(images.layers, "register", checked)
+        await collect(images.loader.load(pieces(docker_archive("up:1", parts))))
+        assert len(images.records.layers.values()) == 4
+    finally:
+        await images.close()

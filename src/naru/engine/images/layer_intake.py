@@ -18,7 +18,7 @@ from naru.engine.images.layer_tars import LayerTars
 from naru.engine.images.library import Library
 from naru.engine.tasks import Tasks
 from naru.spec.images import BlobRecord
-from naru.spec.layers import chain_id
+from naru.spec.layers import chains_over
 from naru.spec.oci import DOCKER_LAYER_GZIP
 from naru.store.blobs import BlobStore, Lease
 from naru.store.compression import GzipWriter, Inflated, Readable
@@ -129,14 +129,21 @@ class LayerIntake:
         layers: Sequence[tuple[str, Arrived]],
     ) -> list[str]:
         """As `unpack` of each (diff id, layer) over the one before -> chain ids."""
-        works = []
+        staged = {each for _, each in layers if isinstance(each, StagedLayer)}
+        if len(staged & set(self._staged)) == len(layers):
+            # Each is begun before the one over it.
+            parents = [parent, *chains_over(parent, (diff_id for diff_id, _ in layers))]
+            return await Tasks.together(
+                self.unpack(held, below, diff_id, arrived)
+                for below, (diff_id, arrived) in zip(parents, layers, strict=False)
+            )
+        # Who has yet to open its tar may come late; and one that is there twice comes from its
+        # first place to its second.
+        chains: list[str] = []
         for diff_id, arrived in layers:
-            works.append(self.unpack(held, parent, diff_id, arrived))
-            parent = chain_id(parent, diff_id)
-        if len({diff_id for diff_id, _ in layers}) < len(layers):
-            # A layer that is there twice comes from its first place to its second.
-            return [await work for work in works]
-        return await Tasks.together(works)
+            parent = await self.unpack(held, parent, diff_id, arrived)
+            chains.append(parent)
+        return chains
 
     async def unpack(
         self,
