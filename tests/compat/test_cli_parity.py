@@ -40,6 +40,9 @@ _AGE = re.compile(
     r" *(?:Up )?(?:Less than a second|About a minute|\d+ (?:seconds?|minutes))(?: ago)? *"
 )
 
+_HEAD = re.compile(r"(CREATED|STATUS) +")
+"""Column heads above ages, with their padding."""
+
 
 def call(client: list[str], host: str, argv: str) -> tuple[str, str, int]:
     done = subprocess.run(
@@ -55,7 +58,10 @@ def call(client: list[str], host: str, argv: str) -> tuple[str, str, int]:
     out, err = done.stdout, done.stderr
     for ours, theirs in ((v, k) for k, v in names.items()):
         out, err = out.replace(theirs, ours), err.replace(theirs, ours)
-    return _AGE.sub(" AGE ", out), err, done.returncode
+    aged, ages = _AGE.subn(" AGE ", out)
+    if ages:
+        aged = _HEAD.sub(r"\1 ", aged)
+    return aged, err, done.returncode
 
 
 @pytest.fixture(scope="module")
