@@ -63,6 +63,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[_BEFORE] = snapshot()
 
 
+@pytest.hookimpl(trylast=True)  # pytest's own ends the fixtures of a run that was interrupted
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A run that leaves something behind on the machine has failed."""
     left = left_behind(session.config.stash[_BEFORE], snapshot())

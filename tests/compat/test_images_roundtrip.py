@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,16 +28,6 @@ pytestmark = pytest.mark.skipif(
 
 SECRET = "ann:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
 """htpasswd's line for ann, whose password is `secret`."""
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = World(tmp_path_factory.mktemp("roundtrip"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
 
 
 def tree(engine: Engine, name: str) -> dict[str, tuple[object, ...]]:

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 from bench.dockerd import DOCKERD
@@ -17,16 +16,6 @@ pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not all(map(shutil.which, ("docker", DOCKERD, "docker-registry"))),
     reason="needs root, docker, dockerd and docker-registry",
 )
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = World(tmp_path_factory.mktemp("roundtrip"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
 
 
 _HEX = re.compile(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -26,18 +27,20 @@ pytestmark = pytest.mark.skipif(
 class World:
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.netns = NetworkNamespace()
-        self.registry = GuardedRegistry(root / "registry", self.netns)
-        one = ("--max-concurrent-uploads", "1", "--max-concurrent-downloads", "1")
-        self.daemon = Daemon(netns=self.netns, options=one)
-        self.naru = Docker(self.daemon.host, root / "naru")
+        with contextlib.ExitStack() as undo:
+            self.netns = undo.enter_context(contextlib.closing(NetworkNamespace()))
+            self.registry = undo.enter_context(
+                contextlib.closing(GuardedRegistry(root / "registry", self.netns))
+            )
+            one = ("--max-concurrent-uploads", "1", "--max-concurrent-downloads", "1")
+            self.daemon = Daemon(netns=self.netns, options=one)
+            undo.callback(self.daemon.stop)
+            self.naru = Docker(self.daemon.host, root / "naru")
+            self.daemon.start()
+            self._undo = undo.pop_all()
 
     def close(self) -> None:
-        try:
-            self.daemon.stop()
-        finally:
-            self.registry.close()
-            self.netns.close()
+        self._undo.close()
 
     def name(self, path: str) -> str:
         return f"{self.registry.address}/{path}"
@@ -55,12 +58,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = World(tmp_path_factory.mktemp("tokens"))
-    try:
-        made.daemon.start()
+    with contextlib.closing(World(tmp_path_factory.mktemp("tokens"))) as made:
         yield made
-    finally:
-        made.close()
 
 
 def test_each_request_asks_for_what_it_needs(world: World) -> None:

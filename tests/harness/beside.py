@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import subprocess
 from pathlib import Path
@@ -62,27 +63,26 @@ class Podman:
 class World:
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.netns = NetworkNamespace()
-        self.registry = Registry(root / "registry", self.netns)
-        self._naru = Daemon(netns=self.netns)
-        self._dockerd = Dockerd("--bridge=none", "--iptables=false", netns=self.netns)
-        self.naru = Docker(self._naru.host, root / "naru-client")
-        self.dockerd = Docker(self._dockerd.host, root / "docker-client")
-        self.podman = Podman(root / "podman", self.netns)
+        with contextlib.ExitStack() as undo:
+            self.netns = undo.enter_context(contextlib.closing(NetworkNamespace()))
+            self.registry = undo.enter_context(
+                contextlib.closing(Registry(root / "registry", self.netns))
+            )
+            dockerd = Dockerd("--bridge=none", "--iptables=false", netns=self.netns)
+            undo.callback(dockerd.stop)
+            naru = Daemon(netns=self.netns)
+            undo.callback(naru.stop)
+            self.naru = Docker(naru.host, root / "naru-client")
+            self.dockerd = Docker(dockerd.host, root / "docker-client")
+            self.podman = Podman(root / "podman", self.netns)
+            naru.start()
+            dockerd.start()
+            undo.callback(self.podman.run, "rmi", "-fa")
+            undo.callback(self.podman.run, "rm", "-fa")
+            self._undo = undo.pop_all()
 
-    def start(self) -> None:
-        self._naru.start()
-        self._dockerd.start()
-
-    def stop(self) -> None:
-        try:
-            self.podman.run("rm", "-fa")
-            self.podman.run("rmi", "-fa")
-        finally:
-            self._naru.stop()
-            self._dockerd.stop()
-            self.registry.close()
-            self.netns.close()
+    def close(self) -> None:
+        self._undo.close()
 
     def engine(self, name: str) -> Engine:
         found: Engine = getattr(self, name)

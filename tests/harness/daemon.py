@@ -184,7 +184,15 @@ class Daemon:
                     self.docker("rm", "-f", "-v", *ids, check=False, timeout=120)
                 self.terminate()
         finally:
+            self._end_by_force()
             self.clear_away()
+
+    def _end_by_force(self) -> None:
+        """What an orderly stop has not ended, or was interrupted before it could."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+            for pid in self.supervisor_pids():
+                os.kill(pid, signal.SIGKILL)
 
     def clear_away(self) -> None:
         """What the harness has made for a daemon that has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -55,17 +56,17 @@ class GuardedRegistry:
                 "rootcertbundle": str(root / "token.crt"),
             }
         }  # fmt: skip
-        self._registry = Registry(root / "registry", netns, port + 1, auth=auth)
-        try:
-            self._server = subprocess.Popen(
+        with contextlib.ExitStack() as undo:
+            undo.callback(Registry(root / "registry", netns, port + 1, auth=auth).close)
+            server = subprocess.Popen(
                 netns.command(sys.executable, "-m", "tests.harness.token_server", str(settings)),
                 cwd=Path(__file__).parents[2],
                 stdin=subprocess.DEVNULL,
             )
-            await_listening(self._server, netns, port)
-        except BaseException:
-            self._registry.close()
-            raise
+            undo.callback(server.wait, timeout=10)
+            undo.callback(server.terminate)
+            await_listening(server, netns, port)
+            self._undo = undo.pop_all()
 
     def asked(self) -> list[dict[str, Any]]:
         """What the token server was asked since the last time, first to last."""
@@ -74,6 +75,4 @@ class GuardedRegistry:
         return [json.loads(line) for line in lines]
 
     def close(self) -> None:
-        self._server.terminate()
-        self._server.wait(timeout=10)
-        self._registry.close()
+        self._undo.close()

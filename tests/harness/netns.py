@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -14,9 +15,15 @@ class NetworkNamespace:
     """
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkstemp(prefix="naru-test-netns-")[1])
-        subprocess.run(["unshare", f"--net={self.path}", "true"], check=True)
-        self.run("ip", "link", "set", "lo", "up")
+        descriptor, path = tempfile.mkstemp(prefix="naru-test-netns-")
+        os.close(descriptor)
+        self.path = Path(path)
+        try:
+            subprocess.run(["unshare", f"--net={self.path}", "true"], check=True)
+            self.run("ip", "link", "set", "lo", "up")
+        except BaseException:
+            self.close()
+            raise
 
     def command(self, *argv: str) -> list[str]:
         """`argv`, run inside."""

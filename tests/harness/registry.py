@@ -55,7 +55,11 @@ class Registry:
             stdout=self._log,
             stderr=self._log,
         )
-        await_listening(self._process, netns, port)
+        try:
+            await_listening(self._process, netns, port)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         self._process.terminate()

@@ -193,16 +193,21 @@ async def test_memory_is_flat(bench: Bench) -> None:
     assert grown < 20 * 20
 
 
-async def test_a_supervisor_killed_during_a_start(bench: Bench, tmp_path: Path) -> None:
-    """The start fails, and nothing is left of it: no process, no state, no exit to hear of."""
-    slow = tmp_path / "slow"
-    fifo = tmp_path / "fifo"
+def start_at_a_word(bench: Bench, folder: Path) -> Path:
+    """Have the runtime tell a FIFO of a start and wait for a line of it -> the FIFO."""
+    slow, fifo = folder / "slow", folder / "fifo"
     os.mkfifo(fifo)
     slow.write_text(
         f'#!/bin/sh\ncase "$*" in *detach*) echo > {fifo}; read x < {fifo};; esac\nexec crun "$@"\n'
     )
     slow.chmod(0o755)
     bench.runtime._path = str(slow)
+    return fifo
+
+
+async def test_a_supervisor_killed_during_a_start(bench: Bench, tmp_path: Path) -> None:
+    """The start fails, and nothing is left of it: no process, no state, no exit to hear of."""
+    fifo = start_at_a_word(bench, tmp_path)
     pid = bench.supervisor.pid
     starting = asyncio.create_task(bench.run("c", "sleep", "1000"))
     await asyncio.wait_for(asyncio.to_thread(fifo.read_text), DEADLINE)
@@ -225,13 +230,7 @@ async def test_a_supervisor_killed_during_a_start(bench: Bench, tmp_path: Path) 
 
 async def test_a_daemon_killed_during_a_start(bench: Bench, rootfs: Path, tmp_path: Path) -> None:
     """The next one learns of the process, however late the runtime brings it to life."""
-    slow, fifo = tmp_path / "slow", tmp_path / "fifo"
-    os.mkfifo(fifo)
-    slow.write_text(
-        f'#!/bin/sh\ncase "$*" in *detach*) echo > {fifo}; read x < {fifo};; esac\nexec crun "$@"\n'
-    )
-    slow.chmod(0o755)
-    bench.runtime._path = str(slow)
+    fifo = start_at_a_word(bench, tmp_path)
     starting = asyncio.create_task(bench.run("c", "sleep", "1000"))
     await asyncio.wait_for(asyncio.to_thread(fifo.read_text), DEADLINE)
     await bench.close()

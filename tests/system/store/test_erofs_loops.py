@@ -110,14 +110,20 @@ def test_devices_go_with_the_mounts(
     assert until(lambda: not loops(tmp_path))
 
 
-def test_a_description_that_nobody_mounts_leaves_nothing(
-    start: Callable[[Backing], Erofs], backing: Backing, tmp_path: Path
-) -> None:
+@pytest.fixture
+def layer(start: Callable[[Backing], Erofs], backing: Backing, tmp_path: Path) -> Path:
+    """One whose driver has ended."""
     driver = start(backing)
     make(driver)
     driver.close()
     assert until(lambda: not loops(tmp_path))
-    plan: Sequence[mounts.Mount] | None = [backing.mount(tmp_path / "erofs" / A)]
+    return tmp_path / "erofs" / A
+
+
+def test_a_description_that_nobody_mounts_leaves_nothing(
+    layer: Path, backing: Backing, tmp_path: Path
+) -> None:
+    plan: Sequence[mounts.Mount] | None = [backing.mount(layer)]
     assert loops(tmp_path)
     plan = None
     assert plan is None
@@ -135,16 +141,10 @@ sys.stdin.read()
 """
 
 
-def test_a_kill_leaves_nothing(
-    start: Callable[[Backing], Erofs], backing: Backing, tmp_path: Path
-) -> None:
-    driver = start(backing)
-    make(driver)
-    driver.close()
-    assert until(lambda: not loops(tmp_path))
+def test_a_kill_leaves_nothing(layer: Path, backing: Backing, tmp_path: Path) -> None:
     name = "LOOPS" if backing == LOOPS else "WIDE_LOOPS"
     victim = subprocess.Popen(
-        [sys.executable, "-c", VICTIM, name, str(tmp_path / "erofs" / A)],
+        [sys.executable, "-c", VICTIM, name, str(layer)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert victim.stdin is not None

@@ -8,7 +8,6 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,6 @@ from tests.unit.kernel import worker_jobs
 
 from naru.kernel.workers import WorkerLost, Workers
 from naru.spec.errors import NotFound
-
-
-@pytest.fixture
-def workers(tmp_path: Path) -> Iterator[Workers]:
-    here = Workers(tmp_path / "lock")
-    try:
-        yield here
-    finally:
-        here.close()
 
 
 def test_each_job_has_a_process_of_its_own(workers: Workers) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import io
 import tarfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,15 +23,6 @@ from naru.store.unpack import Unpacker
 
 class PlainApart(PlainDriver):
     apart: ClassVar[bool] = True
-
-
-@pytest.fixture
-def workers(tmp_path: Path) -> Iterator[Workers]:
-    here = Workers(tmp_path / "lock")
-    try:
-        yield here
-    finally:
-        here.close()
 
 
 @pytest.fixture(params=[PlainDriver, PlainApart])

@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,12 +70,8 @@ def around(tmp_path: Path) -> Surroundings:
 
 
 @pytest.fixture
-def files(around: Surroundings, tmp_path: Path) -> Iterator[Files]:
-    workers = Workers(tmp_path / "workers.lock")
-    try:
-        yield Files(containers=around, layers=around, workers=workers)  # type: ignore[arg-type]
-    finally:
-        workers.close()
+def files(around: Surroundings, workers: Workers) -> Files:
+    return Files(containers=around, layers=around, workers=workers)  # type: ignore[arg-type]
 
 
 async def unpacked(files: Files, path: str) -> dict[str, bytes | str]:
