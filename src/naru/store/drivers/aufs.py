@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, ClassVar, Final, cast
+from typing import BinaryIO, ClassVar, Final
 
 from naru.kernel.mounts import Mount, mount, unmount
 from naru.spec.errors import Unsupported
@@ -30,9 +30,8 @@ from naru.store.drivers.aufs_branches import (
 from naru.store.drivers.aufs_flat import flatten
 from naru.store.drivers.homes import Homes, make_directory, size_option, written
 from naru.store.drivers.probe import backing_filesystem, filesystem_type, filesystems
-from naru.store.drivers.unplaced import Unplaced, note, noted, placed
-from naru.store.extract import Extractor
-from naru.store.skeleton import TarKeeper, tar_pieces, tar_size
+from naru.store.drivers.unplaced import placed, take_after, unpack
+from naru.store.skeleton import tar_pieces, tar_size
 from naru.store.treecopy import copy_root_attributes
 from naru.store.upper import AufsMarks, UpperDiff
 from naru.store.whiteouts import AufsWhiteouts
@@ -81,25 +80,14 @@ class Aufs:
 
     def apply(self, layer: str, diff: BinaryIO) -> int:
         home = self._homes[layer]
-        with (
-            TarKeeper(diff, home, home / "diff") as kept,
-            Extractor(home / "diff", whiteouts=AufsWhiteouts(), witness=kept) as extractor,
-        ):
-            written = extractor.extract(cast(BinaryIO, kept))
-        if (home / "layers").exists():
-            self._upper(layer).adopt(extractor.implied)
-        else:
-            note(home, Unplaced(sorted(extractor.implied), root_named=extractor.root_named))
-        return written
+        upper = self._upper(layer) if (home / "layers").exists() else None
+        return unpack(home, diff, AufsWhiteouts(), upper)
 
     def place(self, layer: str, parent: str | None) -> None:
         home = self._homes[layer]
-        unplaced = noted(home)
         if parent is not None:
             self._put_over(layer, parent, writable=False)
-            if not unplaced.root_named:
-                copy_root_attributes(self._homes[parent] / "diff", home / "diff")
-            self._upper(layer).adopt(unplaced.implied)
+            take_after(home, self._homes[parent], self._upper(layer))
         placed(home)
 
     def tar_size(self, layer: str) -> int | None:

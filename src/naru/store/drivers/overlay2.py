@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, ClassVar, cast
+from typing import BinaryIO, ClassVar
 
 from naru.kernel.mounts import Mount
 from naru.spec.errors import Unsupported
@@ -28,9 +28,8 @@ from naru.store.drivers.probe import (
     overlay_refusal,
     supports_dtype,
 )
-from naru.store.drivers.unplaced import Unplaced, note, noted, placed
-from naru.store.extract import Extractor
-from naru.store.skeleton import TarKeeper, tar_pieces, tar_size
+from naru.store.drivers.unplaced import placed, take_after, unpack
+from naru.store.skeleton import tar_pieces, tar_size
 from naru.store.treecopy import copy_root_attributes
 from naru.store.upper import Marks, OverlayMarks, UpperDiff
 from naru.store.whiteouts import OverlayWhiteouts
@@ -92,26 +91,14 @@ class Overlay2:
 
     def apply(self, layer: str, diff: BinaryIO) -> int:
         home = self._homes[layer]
-        whiteouts = OverlayWhiteouts(userxattr=self._userxattr)
-        with (
-            TarKeeper(diff, home, home / "diff") as kept,
-            Extractor(home / "diff", whiteouts=whiteouts, witness=kept) as extractor,
-        ):
-            written = extractor.extract(cast(BinaryIO, kept))
-        if (home / "lower").exists():
-            self._upper(layer).adopt(extractor.implied)
-        else:
-            note(home, Unplaced(sorted(extractor.implied), root_named=extractor.root_named))
-        return written
+        upper = self._upper(layer) if (home / "lower").exists() else None
+        return unpack(home, diff, OverlayWhiteouts(userxattr=self._userxattr), upper)
 
     def place(self, layer: str, parent: str | None) -> None:
         home = self._homes[layer]
-        unplaced = noted(home)
         if parent is not None:
             self._write_lower(home, self._chain(parent))
-            if not unplaced.root_named:
-                copy_root_attributes(self._homes[parent] / "diff", home / "diff")
-            self._upper(layer).adopt(unplaced.implied)
+            take_after(home, self._homes[parent], self._upper(layer))
         placed(home)
 
     def tar_size(self, layer: str) -> int | None:
