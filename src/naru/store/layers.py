@@ -279,16 +279,15 @@ class LayerStore(SharedLayers):
         thread = threading.Thread(target=write, name=f"diff of {container_id[:12]}")
         thread.start()
         try:
-            return take(between.reader)
+            try:
+                return take(between.reader)
+            finally:
+                between.leave()
+                thread.join()
         except BaseException:
-            between.leave()
-            thread.join()
             if failures and isinstance(failures[0], NaruError):
                 raise failures[0] from None
             raise
-        finally:
-            between.leave()
-            thread.join()
 
     def _named(self) -> set[str]:
         here = self.driver.name

@@ -38,9 +38,11 @@ class StagedLayer(NamedTuple):
     """A layer that is unpacked, over nothing and without a record."""
 
     storage_id: str
-    diff_id: str
-    size: int  # bytes of its files
-    tar_size: int
+    unpacked: Unpacked
+
+    @property
+    def diff_id(self) -> str:
+        return self.unpacked.diff_id
 
 
 _INIT = "init:"
@@ -108,7 +110,7 @@ class SharedLayers:
         except BaseException:
             self._unrecorded.discard(storage_id)
             raise
-        return StagedLayer(storage_id, done.diff_id, done.size, done.tar_size)
+        return StagedLayer(storage_id, done)
 
     async def adopt(self, parent_chain: str | None, staged: StagedLayer) -> LayerRecord:
         """As `register`, of a layer that is staged already; it is used up, or discarded."""
@@ -333,8 +335,7 @@ class SharedLayers:
             # Once for all that is placed by now: a call for each file would take minutes.
             await self._syncing.round()
             await self._ready(parent)
-            done = Unpacked(staged.size, staged.diff_id, staged.tar_size)
-            record = await self._record(chain, parent, staged.storage_id, done)
+            record = await self._record(chain, parent, staged.storage_id, staged.unpacked)
         except OSError as error:
             await self.discard(staged)
             raise InternalError(f"failed to register layer: {error}") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import BinaryIO
@@ -129,12 +130,8 @@ class LayerTars:
 
 def _inflate(fds: list[int]) -> None:
     """In a worker: write to the first what the second inflates to."""
-    with open(fds[0], "wb", buffering=0) as out, open(fds[1], "rb", buffering=0) as source:
-        plain = Inflated(source)
-        while piece := plain.read(_PIECE):
-            view = memoryview(piece)
-            while view:
-                view = view[out.write(view) :]
+    with open(fds[0], "wb") as out, open(fds[1], "rb", buffering=0) as source:
+        shutil.copyfileobj(Inflated(source), out, _PIECE)
 
 
 def _tar_size(driver: StorageDriver, layer: LayerRecord) -> int | None:
