@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
 import subprocess
@@ -11,8 +10,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from naru.kernel.filesystems import sync_filesystem
 from naru.kernel.mounts import Mount, mount, unmount
-from naru.kernel.syscalls import checked, libc
 from naru.spec.errors import InvalidParameter, Unsupported
 from naru.store.drivers.dm_options import Options
 
@@ -71,7 +70,7 @@ class FileSystem:
             try:
                 yield target
                 if not read_only:
-                    _sync(target)
+                    sync_filesystem(target)
             finally:
                 # Lazily: another mount namespace may have been made with a copy of it.
                 unmount(target)
@@ -89,14 +88,6 @@ class FileSystem:
             raise Unsupported(f"devicemapper: no {program} in PATH: a layer's size needs it")
         with self.mounted(device) as root:
             _run([program, device] if self.kind == "ext4" else [program, "-d", str(root)])
-
-
-def _sync(root: Path) -> None:
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        checked(libc.syncfs(ctypes.c_int(fd)), "syncfs", str(root))
-    finally:
-        os.close(fd)
 
 
 def _run(command: Sequence[str]) -> None:
