@@ -103,23 +103,19 @@ class Authorizer:
         known = self._challenge
         if self._credentials.registry_token:
             return False
-        for scheme in ("bearer", "basic"):
-            for challenge in parse_challenges(values):
-                if challenge.scheme != scheme or (
-                    scheme == "bearer" and "realm" not in challenge.params
-                ):
-                    continue
-                self._challenge = challenge
-                if scheme == "basic":
-                    if not self._credentials.username:
-                        raise NoCredentials("no basic auth credentials")
-                    return known is None or known.scheme != "basic"
-                held = self._tokens.get(scopes)
-                if sent is None or held is None or held.header != sent:
-                    return True  # nothing was sent, or another request has renewed it meanwhile
-                del self._tokens[scopes]
-                return held.proven or known is None or _place(known) != _place(challenge)
-        return False
+        challenge = _chosen(parse_challenges(values))
+        if challenge is None:
+            return False
+        self._challenge = challenge
+        if challenge.scheme == "basic":
+            if not self._credentials.username:
+                raise NoCredentials("no basic auth credentials")
+            return known is None or known.scheme != "basic"
+        held = self._tokens.get(scopes)
+        if sent is None or held is None or held.header != sent:
+            return True  # nothing was sent, or another request has renewed it meanwhile
+        del self._tokens[scopes]
+        return held.proven or known is None or _place(known) != _place(challenge)
 
     async def _renew(self, challenge: Challenge, scopes: tuple[str, ...]) -> _Held:
         realm = challenge.params["realm"]
@@ -155,6 +151,13 @@ class Authorizer:
             self.identity_token = answer.refresh_token
         life = max(answer.expires_in, _MIN_LIFE)
         return _Held(f"Bearer {token}", time.monotonic() + life * 0.9)
+
+
+def _chosen(challenges: Sequence[Challenge]) -> Challenge | None:
+    """The one to answer: the first that tells where tokens are, else the first for a password."""
+    bearer = [each for each in challenges if each.scheme == "bearer" and "realm" in each.params]
+    basic = [each for each in challenges if each.scheme == "basic"]
+    return next(iter(bearer + basic), None)
 
 
 def _place(challenge: Challenge) -> tuple[str, str, str]:

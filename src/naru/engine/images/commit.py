@@ -15,6 +15,7 @@ from naru.engine.images import configs, events
 from naru.engine.images.changes import apply_changes
 from naru.engine.images.layer_intake import Arrived, KeptLayer, LayerIntake
 from naru.engine.images.library import Library
+from naru.engine.images.platforms import platform_of
 from naru.spec import oci
 from naru.spec.containers import ContainerConfig, ContainerRecord
 from naru.spec.errors import Conflict
@@ -177,8 +178,8 @@ class Committer:
         library = self._library
         if (image := library.records.images.get(container.image_id)) is not None:
             document = msgspec.json.decode(library.blobs.read(image.id))
-            platform = Platform(image.architecture, image.os, variant=image.variant)
-            return list(image.diff_ids), list(document.get("history") or []), platform
+            history = list(document.get("history") or [])
+            return list(image.diff_ids), history, platform_of(image)
         diff_ids: list[str] = []
         chain: str | None = container.chain_id or None
         while chain is not None and (layer := library.layers.get(chain)) is not None:
