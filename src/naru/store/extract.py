@@ -207,19 +207,19 @@ class Extractor:
         try:
             if entry.sparse is not None:
                 self._sparse(reader, entry, fd)
-            else:
-                if self._witness is not None and entry.stored:
+            elif entry.stored:
+                if self._witness is not None:
                     self._witness.file(reader.offset, entry.stored, path)
-                _copy(reader, entry, fd)
+                _copy(reader, fd)
             self.written += entry.stored
-            owner = self._owner_of(entry)
-            if self._is_root and (inherits or owner != (0, 0)):
-                os.fchown(fd, *owner)
+            if self._is_root and (inherits or entry.uid or entry.gid or self._owner):
+                os.fchown(fd, *self._owner_of(entry))
             if mode & ~0o777 or mode & self._umask:
                 os.fchmod(fd, mode)  # after chown, which clears setuid
             if entry.xattrs:
                 self._xattrs(entry, fd)
-            os.utime(fd, ns=(entry.mtime, entry.mtime))
+            mtime = entry.mtime
+            os.utime(fd, ns=(mtime, mtime))
         finally:
             os.close(fd)
 
@@ -362,9 +362,9 @@ def _clean(name: str) -> str:
     return "/".join(parts)
 
 
-def _copy(reader: TarReader, entry: Entry, fd: int) -> None:
+def _copy(reader: TarReader, fd: int) -> None:
     if (whole := reader.at_once()) is not None:
-        if whole and (count := os.write(fd, whole)) < len(whole):
+        if (count := os.write(fd, whole)) < len(whole):
             _write_all(fd, whole[count:])
         return
     written, writeback = 0, Writeback(fd)

@@ -78,11 +78,16 @@ class TarKeeper:
     def file(self, offset: int, size: int, name: str) -> None:
         if self._whole is not None:
             return
-        raw = self._take(offset)
-        encoded = os.fsencode(name)
+        first, end = self._waiting[0], offset - self._waits_from
+        if end + size < len(first):  # all of it lies in one piece, as with most files
+            raw = first[self._at - self._waits_from : end]
+            self._at = self._skip_to = offset + size
+        else:
+            raw = self._take(offset)
+            self._skip_to = offset + size
+            self._move_to(min(self._skip_to, self._end))
+        encoded = name.encode("utf-8", "surrogateescape")
         self._out.write(_RECORD.pack(len(raw), len(encoded), size) + raw + encoded)
-        self._skip_to = offset + size
-        self._move_to(min(self._skip_to, self._end))
 
     def replacing(self) -> None:
         """From here on the tar is kept whole: what is unpacked by now is still there to be read."""

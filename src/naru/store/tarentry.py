@@ -5,6 +5,8 @@ from __future__ import annotations
 import stat
 import zlib
 
+import msgspec
+
 BLOCK = 512
 CHUNK = 1 << 20
 
@@ -23,47 +25,25 @@ class TarError(ValueError):
     """The bytes are no tar archive, or one that this reader refuses."""
 
 
-class Entry:
+class Entry(msgspec.Struct):
     """One member. Names are as `os.fsdecode` gives them; `size` is that of the whole file."""
 
-    __slots__ = (
-        "devmajor", "devminor", "gid", "gname", "kind", "linkname", "mode", "mtime", "name",
-        "pax", "size", "sparse", "stored", "uid", "uname", "xattrs",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        name: str,
-        kind: str = REGULAR,
-        *,
-        mode: int = 0o644,
-        uid: int = 0,
-        gid: int = 0,
-        size: int = 0,
-        mtime: int = 0,
-        linkname: str = "",
-        uname: str = "",
-        gname: str = "",
-        devmajor: int = 0,
-        devminor: int = 0,
-        xattrs: dict[str, bytes] | None = None,
-    ) -> None:
-        self.name = name
-        self.kind = kind
-        self.mode = mode  # permission bits with setuid, setgid and sticky
-        self.uid = uid
-        self.gid = gid
-        self.size = size
-        self.mtime = mtime  # ns since the epoch
-        self.linkname = linkname
-        self.uname = uname
-        self.gname = gname
-        self.devmajor = devmajor
-        self.devminor = devminor
-        self.xattrs = xattrs
-        self.pax: dict[str, str] | None = None  # every pax record, as it came
-        self.sparse: list[tuple[int, int]] | None = None  # (offset, length) of the data regions
-        self.stored = size if kind == REGULAR else 0  # bytes of data in the archive
+    name: str
+    kind: str = REGULAR
+    mode: int = 0o644  # permission bits with setuid, setgid and sticky
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime: int = 0  # ns since the epoch
+    linkname: str = ""
+    uname: str = ""
+    gname: str = ""
+    devmajor: int = 0
+    devminor: int = 0
+    xattrs: dict[str, bytes] | None = None
+    pax: dict[str, str] | None = None  # every pax record, as it came
+    sparse: list[tuple[int, int]] | None = None  # (offset, length) of the data regions
+    stored: int = 0  # bytes of data in the archive that is read
 
     @property
     def is_dir(self) -> bool:
@@ -72,9 +52,6 @@ class Entry:
     @property
     def is_file(self) -> bool:
         return self.kind == REGULAR
-
-    def __repr__(self) -> str:
-        return f"<Entry {self.kind} {self.name!r} {self.size}>"
 
 
 def kind_of(mode: int) -> str | None:

@@ -17,45 +17,66 @@ MAX_SPARSE = 1 << 18
 PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK, GNU_SPARSE = "xgLKS"
 _CONTIGUOUS = "7"
 _REGULAR_KINDS = frozenset(("0", "\0", _CONTIGUOUS, GNU_SPARSE))
-_FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x")
+_REST = struct.Struct("c100s6s2x32s32s8s8s155s12x")
+_BLANK = b" " * 8  # what the checksum's own field counts as
 _SPACE = 0x20
 _XATTR = "SCHILY.xattr."
 
 
 def parse_header(header: bytes) -> tuple[Entry, str]:
     """-> the member as its header alone tells it, and the header's type."""
-    (raw_name, mode, uid, gid, size, mtime, recorded, raw_kind, link, magic, _version,
-     uname, gname, major, minor, prefix) = _FIELDS.unpack(header)  # fmt: skip
-    checksum = number_field(recorded)
-    if checksum != block_sum(header) - sum(recorded) + 256:
-        signed = sum(b - 256 if b > 127 else b for b in header[:148] + header[156:]) + 256
-        if checksum != signed:
-            raise TarError("invalid tar header")
-    kind = raw_kind.decode("latin-1")
-    name = text_field(raw_name)
-    if prefix[0] and magic == b"ustar\0":
-        name = f"{text_field(prefix)}/{name}"
-    entry = Entry(
-        name,
-        REGULAR if kind in _REGULAR_KINDS else kind,
-        mode=_often(mode) & 0o7777,
-        uid=_often(uid),
-        gid=_often(gid),
-        size=number_field(size),
-        mtime=_bounded(_often(mtime)) * 1_000_000_000,
-        linkname=text_field(link) if link[0] else "",
-    )
-    entry.stored = entry.size
-    if entry.size < 0:
+    # A layer has tens of thousands, and most differ in their names and sizes only.
+    if header[148:156] != b"%06o\0 " % (block_sum(header[:148] + _BLANK + header[156:])):
+        _check(header)
+    mode, uid, gid = _owner(header[100:124])
+    size = number_field(header[124:136])
+    if size < 0:
         raise TarError("negative size in a tar header")
-    if magic[:5] == b"ustar":
-        if uname[0]:
-            entry.uname = text_field(uname)
-        if gname[0]:
-            entry.gname = text_field(gname)
-        if kind in (CHARDEV, BLOCKDEV):
-            entry.devmajor, entry.devminor = number_field(major), number_field(minor)
-    return entry, kind
+    kind, prefix, linkname, uname, gname, major, minor = _rest(header[156:])
+    name = text_field(header[:100])
+    member = REGULAR if kind in _REGULAR_KINDS else kind
+    return Entry(
+        prefix + name if prefix else name, member, mode, uid, gid, size, _mtime(header[136:148]),
+        linkname, uname, gname, major, minor, stored=size,
+    ), kind  # fmt: skip
+
+
+def _check(header: bytes) -> None:
+    """Compare the checksum, however it is written; some writers took bytes for signed."""
+    recorded = number_field(header[148:156])
+    summed = header[:148] + _BLANK + header[156:]
+    if recorded != sum(summed) and recorded != sum(b - 256 if b > 127 else b for b in summed):
+        raise TarError("invalid tar header")
+
+
+@functools.lru_cache(maxsize=1024)
+def _owner(fields: bytes) -> tuple[int, int, int]:
+    """-> mode, uid, gid."""
+    mode, uid, gid = (number_field(fields[at : at + 8]) for at in (0, 8, 16))
+    return mode & 0o7777, uid, gid
+
+
+@functools.lru_cache(maxsize=1024)
+def _mtime(field: bytes) -> int:
+    return _bounded(number_field(field)) * 1_000_000_000
+
+
+@functools.lru_cache(maxsize=256)
+def _rest(fields: bytes) -> tuple[str, str, str, str, str, int, int]:
+    """-> type, what goes before the name, link target, names of user and group, device."""
+    raw_kind, link, magic, uname, gname, major, minor, prefix = _REST.unpack(fields)
+    kind = raw_kind.decode("latin-1")
+    ustar = magic[:5] == b"ustar"
+    is_device = ustar and kind in (CHARDEV, BLOCKDEV)
+    return (
+        kind,
+        f"{text_field(prefix)}/" if prefix[0] and magic == b"ustar\0" else "",
+        text_field(link),
+        text_field(uname) if ustar else "",
+        text_field(gname) if ustar else "",
+        number_field(major) if is_device else 0,
+        number_field(minor) if is_device else 0,
+    )
 
 
 def text_field(raw: bytes) -> str:
@@ -81,10 +102,6 @@ def number_field(raw: bytes) -> int:
         return int(digits, 8)
     except ValueError:
         raise TarError("invalid tar header") from None
-
-
-_often = functools.lru_cache(maxsize=1024)(number_field)
-"""For fields that are the same in most members of an archive."""
 
 
 def _bounded(seconds: int) -> int:

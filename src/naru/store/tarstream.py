@@ -53,12 +53,18 @@ class TarReader:
     def __init__(self, source: BinaryIO) -> None:
         read1 = getattr(source, "read1", None)
         self._read: Callable[[int], bytes] = read1 or source.read
-        self._buffer = memoryview(b"")
-        self._at = 0
+        self._chunk = b""  # what was read last
+        self._buffer = memoryview(self._chunk)
+        self._at = 0  # in it
+        self._before = 0  # bytes of the archive before it
         self._data_left = 0
         self._padding = 0
         self._globals: dict[str, str] = {}
-        self.offset = 0  # of the byte that is read next
+
+    @property
+    def offset(self) -> int:
+        """Of the byte that is read next."""
+        return self._before + self._at
 
     def __iter__(self) -> Iterator[Entry]:
         while (entry := self.next()) is not None:
@@ -115,7 +121,6 @@ class TarReader:
             return None
         self._data_left = 0
         self._at = at + size
-        self.offset += size
         return self._buffer[at : self._at]
 
     def data(self) -> Iterator[memoryview]:
@@ -127,55 +132,48 @@ class TarReader:
 
     # -- reading --------------------------------------------------------------------------------
 
+    def _more(self) -> bool:
+        """Read on where all is used -> whether there is more."""
+        self._before += len(self._chunk)
+        self._chunk = self._read(CHUNK)
+        self._buffer, self._at = memoryview(self._chunk), 0
+        return bool(self._chunk)
+
     def _piece(self, most: int) -> memoryview:
         """Between 1 and `most` bytes, without copying."""
-        if self._at == len(self._buffer):
-            chunk = self._read(CHUNK)
-            if not chunk:
-                raise TarError("unexpected EOF")
-            self._buffer = memoryview(chunk)
-            self._at = 0
+        if self._at == len(self._chunk) and not self._more():
+            raise TarError("unexpected EOF")
         piece = self._buffer[self._at : self._at + most]
         self._at += len(piece)
-        self.offset += len(piece)
         return piece
 
     def _take(self, size: int, *, may_end: bool = False) -> bytes | None:
         """Exactly `size` bytes; None at a clean end where that is allowed."""
         at = self._at
-        if at + size <= len(self._buffer):
+        if at + size <= len(self._chunk):
             self._at = at + size
-            self.offset += size
-            return bytes(self._buffer[at : at + size])
+            return self._chunk[at : at + size]
         pieces = []
         left = size
         while left:
-            if self._at == len(self._buffer):
-                chunk = self._read(CHUNK)
-                if not chunk:
-                    if may_end and left == size:
-                        return None
-                    raise TarError("unexpected EOF")
-                self._buffer, self._at = memoryview(chunk), 0
+            if may_end and left == size and self._at == len(self._chunk) and not self._more():
+                return None
             piece = self._piece(left)
             pieces.append(piece)
             left -= len(piece)
         return b"".join(pieces)
 
     def _skip(self, size: int) -> None:
-        if self._at + size <= len(self._buffer):
+        if self._at + size <= len(self._chunk):
             self._at += size
-            self.offset += size
             return
         while size:
             size -= len(self._piece(size))
 
     def _drain(self) -> None:
         """Read past the end marker, so that whoever hashes the stream sees all of it."""
-        self.offset += len(self._buffer) - self._at
-        self._buffer, self._at = memoryview(b""), 0
-        while chunk := self._read(CHUNK):
-            self.offset += len(chunk)
+        while self._more():
+            pass
 
     def _extension(self, size: int) -> bytes:
         if size > MAX_EXTENSION:
