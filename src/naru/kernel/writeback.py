@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from naru.kernel.filesystems import sync_filesystem
 from naru.kernel.syscalls import libc
 
 _WRITE: Final = 2  # SYNC_FILE_RANGE_WRITE: start writing out, wait for nothing
@@ -35,27 +36,34 @@ class Writeback:
 
 
 class SyncAhead:
-    """For a tree of many small files: the file system is synced while they are still written.
+    """For many small files: the file system is synced while others are still written.
 
     What is left for the sync that counts, which the caller makes when all is written, is little.
     """
 
     def __init__(self, path: Path, step: int = 32 << 20) -> None:
         """A sync is begun after `step` bytes each, unless the last one is under way still."""
-        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._path = path
         self._step = step
         self._since = 0
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def wrote(self, size: int) -> None:
-        self._since += size
-        if self._since >= self._step and (self._thread is None or not self._thread.is_alive()):
+        with self._lock:
+            self._since += size
+            if self._since < self._step or (self._thread and self._thread.is_alive()):
+                return
             self._since = 0
-            # Only a hint: an error is that of the sync that counts.
-            self._thread = threading.Thread(target=libc.syncfs, args=(self._fd,), daemon=True)
+            self._thread = threading.Thread(target=self._sync, daemon=True, name="sync ahead")
             self._thread.start()
 
-    def close(self) -> None:
+    def close(self) -> int:
+        """Wait for the last sync -> bytes for which none was begun."""
         if self._thread is not None:
             self._thread.join()
-        os.close(self._fd)
+        return self._since
+
+    def _sync(self) -> None:
+        with suppress(OSError):  # only a hint: an error is that of the sync that counts
+            sync_filesystem(self._path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -21,6 +21,7 @@ from naru.store.room import Room, is_full
 from naru.store.tarentry import TarError
 
 _PIECE = 1 << 20
+_SYNC_STEP = 16 << 20
 
 
 class Unpacked(NamedTuple):
@@ -39,6 +40,7 @@ class Unpacker:
         self._root = root
         self._room = room
         self._workers = workers
+        self._synced = SyncAhead(root, _SYNC_STEP)  # what several small layers have written
 
     def unpack(
         self,
@@ -58,9 +60,10 @@ class Unpacker:
         with undone(driver, layer):
             driver.create(layer, parent, writable=False)
             if workers := goes_apart(driver, self._workers):
-                done = fed(
+                done, unsynced = fed(
                     workers, source, stop, _apply_apart, driver, layer, self._root, self._room
                 )
+                self._synced.wrote(unsynced)
             else:
                 hashed = _Hashed(Inflated(source).read, _meter(self._room), stop)
                 done = _apply(driver, layer, hashed, hashed)
@@ -78,17 +81,22 @@ def check_digest(expected: str, found: str) -> None:
 
 def _apply_apart(
     fds: list[int], driver: StorageDriver, layer: str, root: Path, room: Room | None
-) -> Unpacked:
-    """In a worker: read, inflated, hashed, unpacked and synced at the same time."""
+) -> tuple[Unpacked, int]:
+    """In a worker: read, inflated, hashed, unpacked and synced at the same time.
+
+    -> what it was, and the bytes that no sync has begun to write to the disk.
+    """
     check = _meter(room)
-    with open(fds[0], "rb", buffering=0) as source, closing(SyncAhead(root)) as synced:
+    synced = SyncAhead(root)
+    with open(fds[0], "rb", buffering=0) as source:
 
         def passed(size: int) -> None:
             check(size)
             synced.wrote(size)
 
         hashed = _Hashed(ReadAhead(Inflated(source).read).read, passed)
-        return _apply(driver, layer, hashed, ReadAhead(hashed.read))
+        done = _apply(driver, layer, hashed, ReadAhead(hashed.read))
+    return done, synced.close()
 
 
 def _apply(
