@@ -22,6 +22,7 @@ from naru.spec.layers import LayerRecord
 from naru.store.apart import writing
 from naru.store.compression import Inflated, Readable
 from naru.store.driver import KeepsTars, StorageDriver, StoresTars
+from naru.store.read_ahead import ReadAhead
 
 _PIECE = 1 << 20
 
@@ -131,7 +132,7 @@ class LayerTars:
 def _inflate(fds: list[int]) -> None:
     """In a worker: write to the first what the second inflates to."""
     with open(fds[0], "wb") as out, open(fds[1], "rb", buffering=0) as source:
-        shutil.copyfileobj(Inflated(source), out, _PIECE)
+        shutil.copyfileobj(ReadAhead(Inflated(source).read), out, _PIECE)
 
 
 def _tar_size(driver: StorageDriver, layer: LayerRecord) -> int | None:
