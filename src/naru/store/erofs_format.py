@@ -56,24 +56,17 @@ class Device(NamedTuple):
     blocks: int
 
 
-class Inode(NamedTuple):
-    layout: int
-    mode: int
-    size: int
-    detail: int  # first block, chunk format or device number, by layout and mode
-    number: int
-    uid: int
-    gid: int
-    mtime: int  # ns
-    links: int
-
-    def pack(self, xattr_size: int) -> bytes:
-        count = 1 + (xattr_size - _XATTR_HEADER.size) // 4 if xattr_size else 0
-        seconds, nanoseconds = divmod(self.mtime, 1_000_000_000)
-        return _INODE.pack(
-            1 | self.layout << 1, count, self.mode, 0, self.size, self.detail, self.number,
-            self.uid, self.gid, seconds & 0xFFFFFFFFFFFFFFFF, nanoseconds, self.links,
-        )  # fmt: skip
+def inode(
+    layout: int, mode: int, size: int, detail: int, number: int, uid: int, gid: int, mtime: int,
+    links: int, xattr_size: int,
+) -> bytes:  # fmt: skip
+    """`detail`: first block, chunk format or device number, by layout and mode. `mtime`: ns."""
+    count = 1 + (xattr_size - _XATTR_HEADER.size) // 4 if xattr_size else 0
+    seconds, nanoseconds = divmod(mtime, 1_000_000_000)
+    return _INODE.pack(
+        1 | layout << 1, count, mode, 0, size, detail, number, uid, gid,
+        seconds & 0xFFFFFFFFFFFFFFFF, nanoseconds, links,
+    )  # fmt: skip
 
 
 def superblock(

@@ -30,15 +30,16 @@ from naru.store.erofs_format import (
     SUPER_OFFSET,
     SUPER_SIZE,
     Device,
-    Inode,
     directory_blocks,
     directory_size,
+    inode,
     superblock,
     xattr_body,
 )
 from naru.store.erofs_tree import HOLE, SPARSE_CHUNK, LayerTree, Node
 from naru.store.tarentry import BLOCK
 
+_PIECE: Final = 1 << 20
 TAIL: Final = -1
 """The place of a chunk that is in the image: the file's tail."""
 
@@ -64,8 +65,10 @@ class _Image:
         for node in self._nodes:
             if node.chunks:
                 self._cut(node)
-        used = {place % self._wide for node in self._nodes for place in node.chunks if place >= 0}
-        self._phases = sorted(used) if self._wide > 1 else [0]
+        self._phases = [0]
+        if self._wide > 1:
+            places = (place for node in self._nodes for place in node.chunks)
+            self._phases = sorted({place % self._wide for place in places if place >= 0})
         for node in self._nodes:
             if node.children is not None:
                 node.links = 2 + sum(
@@ -119,14 +122,15 @@ class _Image:
         position = start
         for node in self._nodes:
             position += -position % INODE_SLOT
-            head = INODE_SIZE + len(xattr_body(node.xattrs))
-            if node.tail_size and not node.chunks and node.children is None:
+            head = INODE_SIZE + (len(xattr_body(node.xattrs)) if node.xattrs else 0)
+            if not node.chunks and node.children is None and (size := node.tail_size):
                 # An inline tail may not cross a block: start the inode at the next one then.
-                if not self._in_one_block(position + head, node.tail_size):
+                if not self._in_one_block(position + head, size):
                     position += -position % self._block
-                node.inline = self._in_one_block(position + head, node.tail_size)
+                node.inline = self._in_one_block(position + head, size)
+                head += size if node.inline else 0
             node.nid = (position - start) // INODE_SLOT
-            position += head + (node.tail_size if node.inline else 0)
+            position += head
             if node.chunks:
                 position += -position % CHUNK.size + CHUNK.size * len(node.chunks)
         return position
@@ -159,20 +163,22 @@ class _Image:
         )
 
     def _write_inodes(self, out: BinaryIO, start: int) -> None:
-        position = start
+        written, gathered = start, bytearray()
         for number, node in enumerate(self._nodes, 1):
-            offset = start + node.nid * INODE_SLOT
-            record = bytearray(offset - position)
-            xattrs = xattr_body(node.xattrs)
-            record += _inode(node, number).pack(len(xattrs)) + xattrs
+            gathered += bytes(start + node.nid * INODE_SLOT - written - len(gathered))
+            xattrs = xattr_body(node.xattrs) if node.xattrs else b""
+            gathered += _inode(node, number, len(xattrs))
+            gathered += xattrs
             if node.inline:
-                record += self._tail(node)
+                gathered += self._tail(node)
             if node.chunks:
-                record += bytes(-(position + len(record)) % CHUNK.size)
+                gathered += bytes(-(written + len(gathered)) % CHUNK.size)
                 for place in node.chunks:
-                    record += self._chunk(node, place)
-            out.write(record)
-            position += len(record)
+                    gathered += self._chunk(node, place)
+            if len(gathered) >= _PIECE:
+                written += out.write(gathered)
+                gathered = bytearray()
+        out.write(gathered)
 
     def _chunk(self, node: Node, place: int) -> bytes:
         if place == HOLE:
@@ -214,7 +220,7 @@ def _in_order(root: Node) -> tuple[list[Node], dict[int, Node]]:
     return nodes, parents
 
 
-def _inode(node: Node, number: int) -> Inode:
+def _inode(node: Node, number: int, xattr_size: int) -> bytes:
     layout, detail = FLAT_PLAIN, node.blocks
     if node.inline:
         layout = FLAT_INLINE
@@ -224,6 +230,7 @@ def _inode(node: Node, number: int) -> Inode:
         detail = CHUNK_INDEXES | bits
     elif stat.S_ISCHR(node.mode) or stat.S_ISBLK(node.mode):
         detail = node.rdev
-    return Inode(
-        layout, node.mode, node.size, detail, number, node.uid, node.gid, node.mtime, node.links
-    )
+    return inode(
+        layout, node.mode, node.size, detail, number, node.uid, node.gid, node.mtime, node.links,
+        xattr_size,
+    )  # fmt: skip

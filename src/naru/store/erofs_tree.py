@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
 from naru.store import tarentry
 from naru.store.erofs_format import Unmappable
 from naru.store.tarentry import BLOCK, Entry, TarError
@@ -24,6 +26,8 @@ HOLE = 0xFFFFFFFF
 """The place of a chunk that is not in the tar."""
 
 _MAX_LINKS = 40  # as the kernel's path walk
+_MAX_NAME = 255
+_WHITEOUT = PREFIX.encode()
 _SKIPPED_XATTRS = ("trusted.overlay.", "user.overlay.")
 _FORMATS = {
     tarentry.REGULAR: stat.S_IFREG,
@@ -35,47 +39,26 @@ _FORMATS = {
 }
 
 
-class Node:
+class Node(msgspec.Struct, eq=False):
     """An inode to be: what its tar member said, and where it will lie in the image."""
 
-    __slots__ = (
-        "blocks",
-        "children",
-        "chunk_bits",
-        "chunks",
-        "gid",
-        "implied",
-        "inline",
-        "links",
-        "mode",
-        "mtime",
-        "nid",
-        "rdev",
-        "size",
-        "tail",
-        "tail_place",
-        "uid",
-        "xattrs",
-    )  # fmt: skip
-
-    def __init__(self, mode: int, *, uid: int = 0, gid: int = 0, mtime: int = 0) -> None:
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
-        self.mtime = mtime
-        self.links = 1
-        self.size = 0
-        self.rdev = 0
-        self.implied = False  # a directory that no member speaks of, only of its content
-        self.xattrs: dict[str, bytes] = {}
-        self.children: dict[bytes, Node] | None = {} if stat.S_ISDIR(mode) else None
-        self.tail = b""  # a link's target or a directory's blocks
-        self.inline = False  # `tail` follows the inode instead of having blocks of its own
-        self.blocks = 0  # the first of those blocks
-        self.chunks: list[int] = []  # a regular file's places in the tar, in blocks
-        self.chunk_bits = 0  # how much larger than a block each is, where they are several
-        self.tail_place = (0, 0)  # offset and size in the tar of what the image has of a file
-        self.nid = -1
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0  # ns
+    size: int = 0
+    links: int = 1
+    rdev: int = 0
+    implied: bool = False  # a directory that no member speaks of, only of its content
+    xattrs: dict[str, bytes] | None = None
+    children: dict[bytes, Node] | None = None  # of a directory
+    tail: bytes = b""  # a link's target or a directory's blocks
+    inline: bool = False  # `tail` follows the inode instead of having blocks of its own
+    blocks: int = 0  # the first of those blocks
+    chunks: list[int] = []  # a regular file's places in the tar, in blocks
+    chunk_bits: int = 0  # how much larger than a block each is, where they are several
+    tail_place: tuple[int, int] = (0, 0)  # offset and size in the tar of what the image has
+    nid: int = -1
 
     @property
     def tail_size(self) -> int:
@@ -92,11 +75,12 @@ class LayerTree:
     """
 
     def __init__(self, *, opaque_xattr: str = "trusted.overlay.opaque") -> None:
-        self.root = Node(stat.S_IFDIR | 0o755)
+        self.root = _directory_node()
         self._opaque_xattr = opaque_xattr
         self.tar_blocks = 0
         self.content = 0  # bytes of all files together
         self.has_implied = False  # whether there are directories that no member speaks of
+        self._last = (b"", self.root)  # the directory of the last member, and its path as given
 
     def read(self, tar: BinaryIO) -> None:
         """Take in every member of an uncompressed layer tar, read to its end."""
@@ -121,15 +105,21 @@ class LayerTree:
                     child.uid, child.gid = status.st_uid, status.st_gid
 
     def _add(self, entry: Entry, data_offset: int) -> None:
-        parts = _components(entry.name)
-        if not parts:
-            if entry.is_dir:
-                _describe(self.root, entry)
-            return
-        parent = self._directory(parts[:-1])
-        name = parts[-1]
+        raw = entry.name.encode("utf-8", "surrogateescape").rstrip(b"/")
+        above, _, name = raw.rpartition(b"/")
+        last, parent = self._last
+        if above != last or name in (b"", b".", b"..") or len(name) > _MAX_NAME:
+            parts = _components(entry.name)
+            if not parts:
+                if entry.is_dir:
+                    _describe(self.root, entry)
+                return
+            parent = self._directory(parts[:-1])
+            if name == parts[-1]:
+                self._last = (above, parent)
+            name = parts[-1]
         assert parent.children is not None
-        if name.startswith(os.fsencode(PREFIX)):
+        if name.startswith(_WHITEOUT):
             self._whiteout(parent, os.fsdecode(name))
         elif entry.kind == tarentry.HARDLINK:
             target = self._lookup(_components(entry.linkname))
@@ -147,17 +137,25 @@ class LayerTree:
         if entry.is_dir and before is not None and before.children is not None:
             _describe(before, entry)  # a directory named twice keeps what is in it
             return before
-        node = Node(_FORMATS[entry.kind])
-        _describe(node, entry)
-        if entry.kind == tarentry.SYMLINK:
+        kind = entry.kind
+        if kind not in _FORMATS:
+            raise TarError(f"{entry.name!r}: unhandled tar header type {ord(kind)}")
+        node = Node(
+            _FORMATS[kind] | entry.mode & 0o7777, entry.uid, entry.gid, entry.mtime, entry.size
+        )
+        if entry.xattrs:
+            node.xattrs = _own_xattrs(entry.xattrs)
+        if kind == tarentry.REGULAR:
+            if entry.size:
+                node.chunks = _chunks(entry, data_offset)
+            self.content += entry.stored
+        elif kind == tarentry.DIRECTORY:
+            node.children = {}
+        elif kind == tarentry.SYMLINK:
             node.tail = os.fsencode(entry.linkname)
             node.size = len(node.tail)
-        elif entry.kind in (tarentry.CHARDEV, tarentry.BLOCKDEV):
+        elif kind in (tarentry.CHARDEV, tarentry.BLOCKDEV):
             node.rdev = _device_number(entry.devmajor, entry.devminor)
-        elif entry.is_file:
-            node.size = entry.size
-            node.chunks = _chunks(entry, data_offset)
-            self.content += entry.stored
         return node
 
     def _replace(self, parent: Node, name: bytes, node: Node) -> None:
@@ -165,11 +163,12 @@ class LayerTree:
         before = parent.children.get(name)
         if before is not None and before is not node:
             before.links -= 1
+            self._last = (b"", self.root)  # it may have been on the way there
         parent.children[name] = node
 
     def _whiteout(self, parent: Node, name: str) -> None:
         if name == OPAQUE:
-            parent.xattrs[self._opaque_xattr] = b"y"
+            parent.xattrs = {**(parent.xattrs or {}), self._opaque_xattr: b"y"}
         elif not name.startswith(METADATA_PREFIX):
             hidden = os.fsencode(name.removeprefix(PREFIX))
             if not hidden or hidden in (b".", b".."):
@@ -193,7 +192,7 @@ class LayerTree:
             assert children is not None
             child = children.get(part)
             if child is None:
-                child = Node(stat.S_IFDIR | 0o755)
+                child = _directory_node()
                 child.implied = self.has_implied = True
                 self._replace(path[-1], part, child)
             if stat.S_ISLNK(child.mode):
@@ -222,24 +221,30 @@ def _components(name: str) -> list[bytes]:
     parts = [part for part in os.fsencode(name).split(b"/") if part not in (b"", b".")]
     if b".." in parts:
         raise TarError(f"{name!r} leaves the root of the layer")
-    if any(len(part) > 255 for part in parts):
+    if any(len(part) > _MAX_NAME for part in parts):
         raise TarError(f"{name!r} has a component of more than 255 bytes")
     return parts
 
 
+def _directory_node() -> Node:
+    return Node(stat.S_IFDIR | 0o755, children={})
+
+
 def _describe(node: Node, entry: Entry) -> None:
+    """What is said of a directory that is there already."""
     node.implied = False
     node.mode = stat.S_IFMT(node.mode) | (entry.mode & 0o7777)
     node.uid, node.gid, node.mtime = entry.uid, entry.gid, entry.mtime
-    opaque = {k: v for k, v in node.xattrs.items() if k.endswith(".overlay.opaque")}
-    own = {k: v for k, v in (entry.xattrs or {}).items() if not k.startswith(_SKIPPED_XATTRS)}
-    node.xattrs = {**opaque, **own}
+    opaque = {k: v for k, v in (node.xattrs or {}).items() if k.endswith(".overlay.opaque")}
+    node.xattrs = {**opaque, **_own_xattrs(entry.xattrs or {})}
+
+
+def _own_xattrs(xattrs: dict[str, bytes]) -> dict[str, bytes]:
+    return {k: v for k, v in xattrs.items() if not k.startswith(_SKIPPED_XATTRS)}
 
 
 def _chunks(entry: Entry, data_offset: int) -> list[int]:
     """Where the file's chunks lie in the tar, in blocks."""
-    if not entry.size:
-        return []
     if entry.sparse is None:
         return [data_offset // BLOCK]
     chunk, step = SPARSE_CHUNK, SPARSE_CHUNK // BLOCK
