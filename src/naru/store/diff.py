@@ -211,6 +211,8 @@ def read_xattrs(path: str) -> dict[str, bytes]:
         if error.errno == errno.ENOTSUP:
             return {}
         raise
+    if not names:
+        return {}
     kept = (n for n in names if n.startswith(_KEPT_XATTRS) and not n.startswith(_OVERLAY_XATTRS))
     return {n: value for n in kept if (value := read_xattr(path, n)) is not None}
 

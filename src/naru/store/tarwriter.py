@@ -5,6 +5,7 @@ The same members in the same order give the same bytes, whatever machine wrote t
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable
 from typing import BinaryIO
@@ -27,6 +28,12 @@ _MOST_SIZE = 8**11
 _LATEST = 8**11 - 1
 _COMMON_TAIL = b"ustar\x0000" + bytes(64) + b"0000000\0" * 2 + bytes(167)
 """Of a member without names of owners, device numbers and prefix."""
+_PLAIN_RESTS = {
+    kind: (rest, sum(rest) + sum(b" " * 8))
+    for kind in (REGULAR, DIRECTORY)
+    for rest in [kind.encode() + bytes(100) + _COMMON_TAIL]
+}
+"""By type: what follows the checksum, and what it adds to it, with the checksum's own blanks."""
 _PAX_OWNER = b"0000644\0" + b"0000000\0" * 2
 _PAX_TAIL = b"x" + bytes(100) + _COMMON_TAIL
 
@@ -80,6 +87,31 @@ class TarWriter:
 
     def header(self, entry: Entry) -> bytes:
         """All header blocks of a member, pax records included."""
+        return self._plain(entry) or self._any(entry)
+
+    def _plain(self, entry: Entry) -> bytes | None:
+        """The header of most members: a file or directory with nothing special about it."""
+        kind, name, size = entry.kind, entry.name, entry.size
+        if kind == DIRECTORY:
+            size = 0
+            if name[-1:] != "/":
+                name += "/"
+        elif kind != REGULAR:
+            return None
+        seconds, fraction = divmod(entry.mtime, _SECOND)
+        if (
+            len(name) > 100 or not name.isascii() or size >= _MOST_SIZE or entry.xattrs
+            or fraction and self._subsecond or not 0 <= seconds < _MOST_SIZE
+            or entry.uid >= _MOST_ID or entry.gid >= _MOST_ID or entry.uname or entry.gname
+        ):  # fmt: skip
+            return None
+        head = b"%b%b%011o\0%011o\0" % (
+            name.encode().ljust(100, b"\0"), _owner(entry.mode, entry.uid, entry.gid), size, seconds
+        )  # fmt: skip
+        rest, its_sum = _PLAIN_RESTS[kind]
+        return b"%b%06o\0 %b" % (head, block_sum(head) + its_sum, rest)
+
+    def _any(self, entry: Entry) -> bytes:
         name = (
             entry.name + "/" if entry.kind == DIRECTORY and entry.name[-1:] != "/" else entry.name
         )
@@ -112,6 +144,11 @@ class TarWriter:
                 pax[b"SCHILY.xattr." + _raw(attribute)] = entry.xattrs[attribute]
         block = _block(entry, raw_name, prefix, raw_link, size, max(0, min(seconds, _LATEST)))
         return _pax_blocks(raw_name, pax) + block if pax else block
+
+
+@functools.lru_cache(maxsize=256)
+def _owner(mode: int, uid: int, gid: int) -> bytes:
+    return b"%07o\0%07o\0%07o\0" % (mode & 0o7777, uid, gid)
 
 
 def _raw(text: str) -> bytes:

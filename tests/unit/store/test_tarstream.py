@@ -7,6 +7,7 @@ import os
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,3 +142,28 @@ def test_refuses_damaged_pax(records: bytes) -> None:
     file = tarfile.TarInfo("f").tobuf()
     with pytest.raises(TarError):
         list(TarReader(io.BytesIO(info.tobuf(tarfile.USTAR_FORMAT) + body + file + bytes(1024))))
+
+
+@pytest.mark.parametrize("kind", [REGULAR, DIRECTORY])
+@pytest.mark.parametrize("name", ["x", "some/where", "n" * 99, "n" * 100])
+@pytest.mark.parametrize("mtime", [0, 1_700_000_000 * 10**9])
+def test_a_plain_header_is_the_one_that_any_member_would_get(
+    kind: str, name: str, mtime: int
+) -> None:
+    entry = Entry(name, kind, mode=0o4751, uid=1000, gid=7, size=12345, mtime=mtime)
+    writer = TarWriter(io.BytesIO())
+    plain = writer._plain(entry)
+    assert plain in (None, writer._any(entry))
+    assert (plain is None) == (kind == DIRECTORY and len(name) == 100)  # with its slash too long
+
+
+@pytest.mark.parametrize(
+    "special",
+    [
+        {"name": "ä"}, {"name": "n" * 101}, {"mtime": 1}, {"mtime": -(10**9)}, {"uid": 8**7},
+        {"gid": 8**7}, {"size": 8**11}, {"xattrs": {"user.a": b"1"}}, {"uname": "me"},
+        {"kind": SYMLINK},
+    ],
+)  # fmt: skip
+def test_no_plain_header_for_what_needs_more(special: dict[str, Any]) -> None:
+    assert TarWriter(io.BytesIO())._plain(Entry(**{"name": "x", **special})) is None
