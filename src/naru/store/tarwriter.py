@@ -101,7 +101,7 @@ class TarWriter:
         seconds, fraction = divmod(entry.mtime, _SECOND)
         if (
             len(name) > 100 or not name.isascii() or size >= _MOST_SIZE or entry.xattrs
-            or fraction and self._subsecond or not 0 <= seconds < _MOST_SIZE
+            or (fraction and self._subsecond) or not 0 <= seconds < _MOST_SIZE
             or entry.uid >= _MOST_ID or entry.gid >= _MOST_ID or entry.uname or entry.gname
         ):  # fmt: skip
             return None
