@@ -39,6 +39,7 @@ from naru.store.drivers.dm_options import Options
 from naru.store.drivers.dm_pool import LAST_ID, ThinPool, discard
 from naru.store.drivers.dm_probe import refusal_of_kernel
 from naru.store.drivers.dm_records import DeviceRecord
+from naru.store.drivers.dm_shares import shares
 from naru.store.drivers.dm_status import rows
 from naru.store.drivers.homes import Homes, make_directory
 from naru.store.extract import extract
@@ -67,6 +68,7 @@ class DeviceMapper:
         where = f"naru-{os.major(status.st_dev)}:{os.minor(status.st_dev)}-{status.st_ino}"
         self._prefix = where
         self._lock = threading.Lock()
+        self._measuring = threading.Lock()
         try:
             self._options = _with_direct_lvm(self._options, root / _METADATA)
             self._pool = ThinPool.open(f"{where}-pool", root / _POOL, self._options)
@@ -85,7 +87,7 @@ class DeviceMapper:
             if self._options.discard_at_removal is None
             else self._options.discard_at_removal
         )
-        self._numbers = {base.number, *(record.number for record in self._records())}
+        self._numbers = {base.number, *(record.number for _, record in self._records())}
         self._release_unused()  # a kill left them active, and not to go with their last user
         self._last = max(self._numbers)
         if self._options.on_loop:
@@ -187,6 +189,11 @@ class DeviceMapper:
             "DeviceSize": str(record.size),
         }
 
+    def shares(self) -> dict[str, int]:
+        """Bytes that each layer has of the pool's file, which is below the driver's root."""
+        with self._measuring:
+            return shares(self._pool, self._base.number, dict(self._records()))
+
     def layers(self) -> Iterator[str]:
         return self._homes.layers(but=(_POOL, _METADATA, _SCRATCH))
 
@@ -254,10 +261,10 @@ class DeviceMapper:
             raise FileNotFoundError(errno.ENOENT, f"devicemapper: no device of layer {layer}")
         return record
 
-    def _records(self) -> Iterator[DeviceRecord]:
+    def _records(self) -> Iterator[tuple[str, DeviceRecord]]:
         for home in self._homes.root.iterdir():
             if (record := dm_records.read_device(home / _RECORD)) is not None:
-                yield record
+                yield home.name.removesuffix(_REMOVING), record
 
     def _activate(self, layer: str, record: DeviceRecord) -> Device:
         with self._lock:

@@ -13,7 +13,7 @@ import logging
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +41,7 @@ class PoolStatus(NamedTuple):
     total_data: int
     mode: str  # "rw", "ro", "out_of_data_space"
     needs_check: bool
+    held_root: int | None  # the block of a metadata snapshot's superblock
 
 
 class ThinPool:
@@ -146,6 +147,25 @@ class ThinPool:
             if error.errno not in (errno.ENODATA, errno.ENOENT):
                 raise
 
+    @contextlib.contextmanager
+    def frozen_metadata(self) -> Iterator[int]:
+        """For the time of the block, the number of a superblock whose trees nothing changes."""
+        try:
+            dm.message(self.name, "reserve_metadata_snap")
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            # A pool has one, and a kill has left it.
+            dm.message(self.name, "release_metadata_snap")
+            dm.message(self.name, "reserve_metadata_snap")
+        try:
+            held = self.status().held_root
+            if held is None:
+                raise OSError(errno.EIO, f"thin pool {self.name} holds no metadata snapshot")
+            yield held
+        finally:
+            dm.message(self.name, "release_metadata_snap")
+
     def next_transaction(self, old: int) -> None:
         dm.message(self.name, f"set_transaction_id {old} {old + 1}")
 
@@ -202,6 +222,7 @@ def parse_status(text: str) -> PoolStatus:
         total_data=total_data,
         mode=words[4],
         needs_check="needs_check" in words[5:],
+        held_root=None if words[3] == "-" else int(words[3]),
     )
 
 
