@@ -2,25 +2,25 @@
 
 Members may come in any order, and what they mean is known at the end only. So layers are taken in
 at once (see `layer_intake`; a compressed one goes into the blob store as it is), documents are kept
-aside, and the layers get their places in the end. What turns out to be unneeded is swept.
+aside (see `received`), and the layers get their places in the end. What turns out to be unneeded is
+swept.
+
+What attests to an image of an index is kept with it; half of one is no reason not to load.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import itertools
-import posixpath
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import BinaryIO, cast
 
 import msgspec
 
-from naru.engine.images import events, progress
+from naru.engine.images import attestations, events, progress
 from naru.engine.images.layer_intake import Arrived, KeptLayer, LayerIntake
 from naru.engine.images.library import Library
 from naru.engine.images.progress import Message
+from naru.engine.images.received import Received, Receiver, blob_name
 from naru.engine.pipes import BrokenStream, Inbound
 from naru.engine.tasks import Tasks
 from naru.spec import oci
@@ -31,13 +31,8 @@ from naru.spec.jsonfit import without_nulls
 from naru.spec.oci import Descriptor, Platform
 from naru.spec.reference import Reference
 from naru.store.blobs import BlobStore, Lease
-from naru.store.compression import Inflated
-from naru.store.piece_reader import PieceReader
-from naru.store.tarentry import HARDLINK, SYMLINK, Entry, TarError
-from naru.store.tarstream import TarReader
+from naru.store.tarentry import TarError
 
-_MAX_DOCUMENTS = 64 << 20
-_PIECE = 1 << 20
 _REF_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"
 
@@ -48,35 +43,6 @@ class _Item(msgspec.Struct, rename="pascal"):
     config: str
     repo_tags: list[str] = []
     layers: list[str] = []
-
-
-@dataclass
-class _Received:
-    """What the archive held: documents, and layers by member name."""
-
-    documents: dict[str, bytes] = field(default_factory=dict)
-    layers: dict[str, Arrived] = field(default_factory=dict)
-    links: dict[str, str] = field(default_factory=dict)
-
-    def follow(self, name: str) -> str:
-        name = posixpath.normpath(name)
-        for _ in range(8):
-            if name not in self.links:
-                break
-            name = self.links[name]
-        return name
-
-    def document(self, name: str) -> bytes:
-        data = self.documents.get(self.follow(name))
-        if data is None:
-            raise InvalidParameter(f"open {name}: no such file or directory")
-        return data
-
-    def layer(self, name: str) -> Arrived:
-        layer = self.layers.get(self.follow(name))
-        if layer is None:
-            raise InvalidParameter(f"open {name}: no such file or directory")
-        return layer
 
 
 class Loader:
@@ -92,9 +58,10 @@ class Loader:
         with blobs.lease() as lease:
             try:
                 async with LayerIntake(self._library, lease) as intake:
-                    receiver = _Receiver(blobs, lease, intake)
+                    receiver = Receiver(blobs, lease, intake)
                     received = await Inbound(stream).run(receiver.receive)
-                    async for message in _Load(self._library, intake).images(received, platforms):
+                    load = _Load(self._library, intake, lease)
+                    async for message in load.images(received, platforms):
                         yield message
             except (TarError, msgspec.MsgspecError) as error:
                 raise InvalidParameter(f"invalid archive: {error}") from error
@@ -111,16 +78,17 @@ class Loader:
 class _Load:
     """From an archive that has arrived to images."""
 
-    def __init__(self, library: Library, intake: LayerIntake) -> None:
+    def __init__(self, library: Library, intake: LayerIntake, lease: Lease) -> None:
         self._library = library
         self._intake = intake
+        self._lease = lease
         self._told: set[Reference] = set()
 
     async def images(
-        self, received: _Received, platforms: list[Platform] | None
+        self, received: Received, platforms: list[Platform] | None
     ) -> AsyncIterator[Message]:
-        if "manifest.json" in received.documents and not _has_platforms(received):
-            items = _items(received.documents["manifest.json"])
+        if received.has("manifest.json") and not _has_platforms(received):
+            items = _items(received.document("manifest.json"))
             loaded = 0
             for item in items:
                 config = received.document(item.config)
@@ -132,7 +100,7 @@ class _Load:
                     yield message
             if platforms and not loaded:
                 raise NotFound(f"no image in the archive matches {_listed(platforms)}")
-        elif "index.json" in received.documents:
+        elif received.has("index.json"):
             async for message in self._layout(received, platforms):
                 yield message
         else:
@@ -153,6 +121,7 @@ class _Load:
         manifest: bytes | None = None,
         descriptors: list[Descriptor] | None = None,
         index: bytes | None = None,
+        attested: Sequence[str] = (),
     ) -> AsyncIterator[Message]:
         parsed = oci.read_config(config)
         diff_ids = parsed.rootfs.diff_ids
@@ -182,6 +151,7 @@ class _Load:
                 manifest=manifest,
                 index=index,
                 layers=descriptors or (),
+                attestations=attested,
                 blobs=_blob_records(library.blobs, layers, diff_ids, descriptors),
                 said=[events.of_id("load", oci.digest_of(config), parsed.config.labels)],
             )  # fmt: skip
@@ -205,97 +175,38 @@ class _Load:
     # -- OCI layout -----------------------------------------------------------------------------
 
     async def _layout(
-        self, received: _Received, platforms: list[Platform] | None
+        self, received: Received, platforms: list[Platform] | None
     ) -> AsyncIterator[Message]:
-        top = oci.read_manifest(received.documents["index.json"], oci.OCI_INDEX)
+        top = oci.read_manifest(received.document("index.json"), oci.OCI_INDEX)
         loaded = 0
         for entry in top.manifests:
+            if _is_no_image(entry):
+                continue  # of no index: nothing could be pushed by which it would be found
             names = _names(entry)
             for data, index in _manifests(received, entry, platforms):
                 manifest = oci.read_manifest(data, entry.media_type)
-                config = received.document(_blob_name(manifest.config.digest))
+                config = received.document(blob_name(manifest.config.digest))
                 if not _wanted(oci.read_config(config).platform, platforms):
                     continue
                 loaded += 1
-                layers = [_as_named(received, layer) for layer in manifest.layers]
+                layers = [received.named(layer) for layer in manifest.layers]
+                attested = await self._attested(received, index, oci.digest_of(data))
                 async for message in self._image(
-                    config, names, layers, data, manifest.layers, index
+                    config, names, layers, data, manifest.layers, index, attested
                 ):
                     yield message
         if not loaded:
             wanted = _listed(platforms) if platforms else str(oci.host_platform())
             raise NotFound(f"no image in the archive matches {wanted}")
 
-
-class _Receiver:
-    """Reads the archive, in a worker thread."""
-
-    def __init__(self, blobs: BlobStore, lease: Lease, intake: LayerIntake) -> None:
-        self._blobs = blobs
-        self._lease = lease
-        self._intake = intake
-        self._soon: dict[str, Future[Arrived]] = {}  # layers by member name
-
-    def receive(self, source: BinaryIO) -> _Received:
-        received = _Received()
-        total = 0
-        reader = TarReader(cast(BinaryIO, Inflated(source)))
-        for entry in reader:
-            name = posixpath.normpath(entry.name)
-            if entry.kind in (SYMLINK, HARDLINK):
-                base = posixpath.dirname(name) if entry.kind == SYMLINK else ""
-                received.links[name] = posixpath.normpath(posixpath.join(base, entry.linkname))
-            elif entry.is_file and entry.sparse is None:
-                document = self._file(reader, entry, name, received)
-                if document is not None:
-                    received.documents[name] = document
-                    total += len(document)
-                    if total > _MAX_DOCUMENTS:
-                        raise InvalidParameter("the archive holds too many documents")
-        received.layers.update({name: soon.result() for name, soon in self._soon.items()})
-        return received
-
-    def _file(
-        self, reader: TarReader, entry: Entry, name: str, received: _Received
-    ) -> bytes | None:
-        """Take in a layer, or return a document."""
-        pieces = reader.data()
-        head = b""
-        while len(head) < 512 and (piece := next(pieces, None)) is not None:
-            head += bytes(piece)
-        small = entry.size <= oci.MAX_DOCUMENT
-        if head[:1] in (b"{", b"[") or (small and not _is_layer(head, name)):
-            data = bytearray(head)
-            for piece in pieces:
-                data += piece
-                if len(data) > oci.MAX_DOCUMENT:
-                    raise InvalidParameter(
-                        f"{name}: document of more than {oci.MAX_DOCUMENT} bytes"
-                    )
-            return bytes(data)
-        whole = cast(BinaryIO, PieceReader(itertools.chain([head], pieces)))
-        if _is_plain_tar(head):
-            self._soon[name] = self._intake.take_soon(whole, _digest_named(name))
-        else:
-            self._soon.pop(name, None)
-            received.layers[name] = self._compressed(whole)
-        return None
-
-    def _compressed(self, source: BinaryIO) -> KeptLayer:
-        with self._blobs.ingest() as ingest:
-            while piece := source.read(_PIECE):
-                ingest.write(piece)
-            self._lease.add(ingest.digest)
-            return KeptLayer("", ingest.commit())
-
-
-def _as_named(received: _Received, layer: Descriptor) -> Arrived:
-    """The layer of an OCI layout, by the digest that the manifest gives it."""
-    found = received.layer(_blob_name(layer.digest))
-    digests = (found.diff_id, found.blob) if isinstance(found, KeptLayer) else (found.diff_id,)
-    if layer.digest not in digests:
-        raise InvalidParameter(f"blob {layer.digest} of the archive has another digest")
-    return found
+    async def _attested(self, received: Received, index: bytes | None, image: str) -> list[str]:
+        """Keep what attests to a manifest -> the digests of all its blobs."""
+        if index is None:
+            return []
+        blobs = self._library.blobs
+        return await asyncio.to_thread(
+            attestations.take_in, blobs, self._lease, index, image, received.bring
+        )
 
 
 def _blob_records(
@@ -315,49 +226,40 @@ def _blob_records(
     return records
 
 
-def _is_plain_tar(head: bytes) -> bool:
-    return head[257:262] == b"ustar" or (len(head) >= 512 and not any(head[:512]))
-
-
-def _is_layer(head: bytes, name: str) -> bool:
-    return _is_plain_tar(head) or head[:2] == b"\x1f\x8b" or head[:4] == b"\x28\xb5\x2f\xfd" \
-        or name.endswith(".tar")  # fmt: skip
-
-
-def _digest_named(name: str) -> str:
-    """The digest that a member of an OCI layout is named by; "" for another member."""
-    digits = name.removeprefix("blobs/sha256/")
-    return f"sha256:{digits}" if digits != name else ""
-
-
 def _items(data: bytes) -> list[_Item]:
     return msgspec.convert(without_nulls(msgspec.json.decode(data)), list[_Item])
 
 
 def _manifests(
-    received: _Received, entry: Descriptor, platforms: list[Platform] | None
+    received: Received, entry: Descriptor, platforms: list[Platform] | None
 ) -> list[tuple[bytes, bytes | None]]:
     """The manifests below an entry of index.json, each with the index that names it."""
-    data = received.document(_blob_name(entry.digest))
+    data = received.document(blob_name(entry.digest))
     manifest = oci.read_manifest(data, entry.media_type)
     if not manifest.is_index:
         return [(data, None)]
     chosen: list[tuple[bytes, bytes | None]] = []
     for found in manifest.manifests:
         # Of an index more platforms may be named than are in the archive.
-        attested = found.annotations.get("vnd.docker.reference.type")
         offered = found.platform or Platform()
-        if attested or _blob_name(found.digest) not in received.documents:
+        if _is_no_image(found) or not received.has(blob_name(found.digest)):
             continue
         if _wanted(offered, platforms):
-            chosen.append((received.document(_blob_name(found.digest)), data))
+            chosen.append((received.document(blob_name(found.digest)), data))
     return chosen
 
 
-def _has_platforms(received: _Received) -> bool:
+def _is_no_image(entry: Descriptor) -> bool:
+    """What says something of an image, as an attestation does: no system can run it."""
+    kind = entry.annotations.get("vnd.docker.reference.type")
+    return bool(kind) or (entry.platform is not None and entry.platform.os == "unknown")
+
+
+def _has_platforms(received: Received) -> bool:
     """Whether the archive holds an index within its index, which a docker-archive cannot say."""
-    data = received.documents.get("index.json")
-    entries = oci.read_manifest(data, oci.OCI_INDEX).manifests if data else []
+    if not received.has("index.json"):
+        return False
+    entries = oci.read_manifest(received.document("index.json"), oci.OCI_INDEX).manifests
     return any(entry.media_type in oci.INDEX_TYPES for entry in entries)
 
 
@@ -368,10 +270,6 @@ def _names(entry: Descriptor) -> list[Reference]:
     with contextlib.suppress(NaruError):
         return [references.parse(text).tagged()]
     return []
-
-
-def _blob_name(digest: str) -> str:
-    return "blobs/" + references.check_digest(digest).replace(":", "/")
 
 
 def _wanted(offered: Platform, platforms: list[Platform] | None) -> bool:
