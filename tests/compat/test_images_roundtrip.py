@@ -16,8 +16,9 @@ import zstandard
 from bench.dockerd import DOCKERD
 from tests.harness.beside import Engine, World
 from tests.harness.registry import Registry
-from tests.system.images.archives import docker_archive, layers, oci_archive
+from tests.system.images.archives import docker_archive, layers, oci_archive, oci_index_archive
 
+from naru.spec.oci import host_platform
 from naru.store.tarstream import TarReader
 
 pytestmark = pytest.mark.skipif(
@@ -172,3 +173,20 @@ def test_manifests_are_shown(world: World) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["layers"] == json.loads(shown)["layers"]
     world.naru.run("rmi", name)
+
+
+@pytest.mark.parametrize("reader", ["dockerd", "podman"])
+def test_saved_with_attestations_and_loaded_by_others(world: World, reader: str) -> None:
+    """Such an archive has compressed layers, and an index with manifests that are no images."""
+    name = f"docker.io/attested/{reader}:1"
+    platform = str(host_platform())
+    archive = oci_index_archive(name, [platform], {platform: b'{"_type": "statement"}'})
+    naru, other = world.engine("naru"), world.engine(reader)
+    naru.run("load", "-q", input=archive)
+    saved = naru.run("save", name)
+    assert b'{"_type": "statement"}' in saved
+    other.run("load", "-q", input=saved)
+    assert other.image_id(name) == naru.image_id(name)
+    assert tree(other, name) == tree(naru, name)
+    for engine in (naru, other):
+        engine.run("rmi", "-f", engine.image_id(name))

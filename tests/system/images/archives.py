@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
 import os
 import stat
-from collections.abc import AsyncIterator, Iterable
+import tarfile
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from naru.store.tarentry import CHARDEV, DIRECTORY, HARDLINK, SYMLINK, Entry
 from naru.store.tarwriter import TarWriter
+
+_OCI = "application/vnd.oci.image"
 
 
 def tar(members: Iterable[tuple[Entry, bytes]]) -> bytes:
@@ -132,42 +136,90 @@ def _described(media_type: str, data: bytes) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": sha(data), "size": len(data)}
 
 
-def oci_index_archive(name: str, platforms: list[str]) -> bytes:
-    """An OCI layout of one image for several platforms, with layers that all of them share."""
-    parts = layers()
-    members = [(Entry(f"blobs/sha256/{sha(part)[7:]}"), part) for part in parts]
-    entries = []
-    for platform in platforms:
-        system, architecture = platform.split("/")
-        own = tar([(Entry("platform"), platform.encode())])
-        each = [*parts, own]
-        config = json.dumps({
-            "architecture": architecture, "os": system, "config": {"Cmd": ["/bin/tool"]},
-            "rootfs": {"type": "layers", "diff_ids": [sha(part) for part in each]},
-        }).encode()  # fmt: skip
-        kind = "application/vnd.oci.image.layer.v1.tar"
-        manifest = json.dumps({
-            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": _described("application/vnd.oci.image.config.v1+json", config),
-            "layers": [_described(kind, part) for part in each],
-        }).encode()  # fmt: skip
-        members += [
-            (Entry(f"blobs/sha256/{sha(data)[7:]}"), data) for data in (own, config, manifest)
-        ]
-        entry = _described("application/vnd.oci.image.manifest.v1+json", manifest)
-        entries.append({**entry, "platform": {"os": system, "architecture": architecture}})
-    nested = json.dumps({
-        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": entries,
-    }).encode()  # fmt: skip
+def oci_index_archive(
+    name: str, platforms: list[str], attested: dict[str, bytes] | None = None
+) -> bytes:
+    """An OCI layout of one image for several platforms, with layers that all of them share.
+
+    `attested` are statements by platform, each in a manifest that attests to the platform's own.
+    """
+    members, nested = oci_index(platforms, attested or {})
+    return oci_layout(name, members, nested)
+
+
+def oci_layout(name: str, members: dict[str, bytes], nested: bytes) -> bytes:
+    """An archive of blobs by digest, and the index that the name stands for."""
     top = _described("application/vnd.oci.image.index.v1+json", nested)
     index = {
         "schemaVersion": 2,
         "manifests": [{**top, "annotations": {"io.containerd.image.name": name}}],
     }
+    blobs = {**members, sha(nested): nested}
     return tar([
         (Entry("oci-layout"), b'{"imageLayoutVersion": "1.0.0"}'),
-        *members,
-        (Entry(f"blobs/sha256/{sha(nested)[7:]}"), nested),
+        *((Entry(f"blobs/sha256/{digest[7:]}"), data) for digest, data in blobs.items()),
         (Entry("index.json"), json.dumps(index).encode()),
     ])  # fmt: skip
+
+
+def oci_index(platforms: list[str], attested: dict[str, bytes]) -> tuple[dict[str, bytes], bytes]:
+    """-> blobs by digest, and the index of them; layers are deflated where it attests."""
+    pack = _packed if attested else bytes
+    members: dict[str, bytes] = {}
+
+    def added(data: bytes) -> bytes:
+        members[sha(data)] = data
+        return data
+
+    entries: list[dict[str, Any]] = []
+    attesting: list[dict[str, Any]] = []
+    for platform in platforms:
+        system, architecture = platform.split("/")
+        each = [*layers(), tar([(Entry("platform"), platform.encode())])]
+        config = {"architecture": architecture, "os": system, "config": {"Cmd": ["/bin/tool"]}}
+        kind = f"{_OCI}.layer.v1.tar" + ("+gzip" if attested else "")
+        blobs = [_described(kind, added(pack(part))) for part in each]
+        manifest = added(_manifest(added, config, each, blobs))
+        entry = _described(f"{_OCI}.manifest.v1+json", manifest)
+        entries.append({**entry, "platform": {"os": system, "architecture": architecture}})
+        if platform in attested:
+            statement = attested[platform]
+            unknown = {"architecture": "unknown", "os": "unknown"}
+            blobs = [_described("application/vnd.in-toto+json", added(statement))]
+            manifest = added(_manifest(added, {**unknown, "config": {}}, [statement], blobs))
+            attesting.append({
+                **_described(f"{_OCI}.manifest.v1+json", manifest),
+                "annotations": {"vnd.docker.reference.type": "attestation-manifest",
+                                "vnd.docker.reference.digest": entry["digest"]},
+                "platform": unknown,
+            })  # fmt: skip
+    document = {
+        "schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json",
+        "manifests": [*entries, *attesting],
+    }  # fmt: skip
+    return members, json.dumps(document).encode()
+
+
+def _manifest(
+    added: Callable[[bytes], bytes],
+    config: dict[str, Any],
+    parts: list[bytes],
+    blobs: list[dict[str, Any]],
+) -> bytes:
+    document = {**config, "rootfs": {"type": "layers", "diff_ids": [sha(part) for part in parts]}}
+    described = _described(f"{_OCI}.config.v1+json", added(json.dumps(document).encode()))
+    return json.dumps({
+        "schemaVersion": 2, "mediaType": f"{_OCI}.manifest.v1+json", "config": described,
+        "layers": blobs,
+    }).encode()  # fmt: skip
+
+
+def _packed(data: bytes) -> bytes:
+    return gzip.compress(data, 6, mtime=0)
+
+
+def members_of(archive: bytes) -> dict[str, bytes]:
+    """The files of an archive, by name."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        files = {member.name: opened.extractfile(member) for member in opened if member.isfile()}
+        return {name: file.read() for name, file in files.items() if file is not None}

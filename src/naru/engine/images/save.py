@@ -1,33 +1,31 @@
 """`docker save`: images as an archive that is a docker-archive and an OCI layout at once.
 
-Layers go straight into the answer, as plain tars; nothing is spooled. A blob is named
-by the digest of what is written, so an archive of the same images has the same members.
+Layers go straight into the answer; nothing is spooled. They are plain tars, but of an image with
+attestations, which goes as it came (see `saved_forms`). A blob is named by the digest of what is
+written, so an archive of the same images has the same members.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
-from naru.engine.images import events
-from naru.engine.images.layer_tars import LayerTars
+from naru.engine.images import attestations, events, saved_forms
 from naru.engine.images.library import Library
 from naru.engine.images.platforms import choose, companions, platform_of
+from naru.engine.images.saved_forms import Form, LayerWriter, SavedLayer
 from naru.engine.pipes import outbound
 from naru.spec import oci
 from naru.spec import reference as references
 from naru.spec.images import ImageRecord
 from naru.spec.oci import Platform
 from naru.spec.reference import Reference
-from naru.store.tarentry import BLOCK, DIRECTORY, Entry
+from naru.store.tarentry import DIRECTORY, Entry
 from naru.store.tarwriter import TarWriter
 
-
-class _Layer(NamedTuple):
-    diff_id: str
-    size: int  # of the plain tar
+_PIECE = 1 << 20
 
 
 class _Group(NamedTuple):
@@ -40,7 +38,7 @@ class _Group(NamedTuple):
 class Saver:
     def __init__(self, *, library: Library) -> None:
         self._library = library
-        self._tars = LayerTars(library)
+        self._layers = LayerWriter(library)
 
     async def save(
         self, refs: Sequence[str], *, platforms: list[Platform] | None = None
@@ -49,15 +47,12 @@ class Saver:
         groups = self._groups(refs, platforms)
         images = {image.id: image for group in groups for image in group.images}
         with self._library.blobs.lease() as lease, self._library.held() as held:
-            layers: dict[str, _Layer] = {}
+            forms: dict[str, Form] = {}
             for image in images.values():
-                lease.add(image.id)
                 held(image)
-                for diff_id in image.diff_ids:
-                    if (blob := self._library.layer_blob(diff_id)) is not None:
-                        lease.add(blob.id)
-                    layers[diff_id] = _Layer(diff_id, 0)
-            async for piece in outbound(lambda out: self._write(out, groups, layers)):
+            for group in groups:
+                forms |= saved_forms.choose(group.images, self._library, lease)
+            async for piece in outbound(lambda out: self._write(out, groups, forms)):
                 yield piece
         said = [events.of_image("save", image) for image in images.values()]
         await self._library.records.commit(events=said)
@@ -102,13 +97,14 @@ class Saver:
 
     # -- writing, in a worker thread ------------------------------------------------------------
 
-    def _write(self, out: BinaryIO, groups: list[_Group], layers: dict[str, _Layer]) -> None:
+    def _write(self, out: BinaryIO, groups: list[_Group], forms: dict[str, Form]) -> None:
         writer = TarWriter(out)
         writer.add(Entry("blobs", DIRECTORY, mode=0o755))
         writer.add(Entry("blobs/sha256", DIRECTORY, mode=0o755))
-        for diff_id, layer in layers.items():
-            layers[diff_id] = self._write_layer(out, writer, layer)
-        written: set[str] = set()
+        layers = {layer.digest: layer for form in forms.values() for layer in form.layers}
+        for digest, layer in layers.items():
+            layers[digest] = self._layers.write(out, writer, _path(digest), layer)
+        written = set(layers)
 
         def added(data: bytes) -> bytes:
             digest = oci.digest_of(data)
@@ -121,21 +117,35 @@ class Saver:
         index: list[dict[str, Any]] = []
         for images, names in groups:
             entries = []
+            attesting = []
             for image in images:
+                form = forms[image.id]
                 config = added(self._library.blobs.read(image.id))
-                own = [layers[diff_id] for diff_id in image.diff_ids]
-                entries.append((image, added(_manifest(config, own))))
+                if form.manifest:
+                    added(form.manifest)
+                    entries.append(msgspec.to_builtins(form.entry))
+                else:
+                    own = [layers[layer.digest] for layer in form.layers]
+                    made = _entry(oci.OCI_MANIFEST, added(_manifest(config, own)))
+                    entries.append({**made, "platform": msgspec.to_builtins(platform_of(image))})
+                for attestation in form.attested:
+                    if attestations.is_sound(attestation, self._library.blobs):
+                        for digest in attestation.digests:
+                            self._add_blob(writer, digest, written)
+                        attesting.append(msgspec.to_builtins(attestation.entry))
             # A docker-archive knows no platforms: what reads it so gets the one for here.
             image = images[0]
             docker.append({
                 "Config": _path(image.id),
                 "RepoTags": [name.familiar for name in names] or None,
-                "Layers": [_path(diff_id) for diff_id in image.diff_ids],
+                "Layers": [_path(layer.digest) for layer in forms[image.id].layers],
             })  # fmt: skip
+            entries += attesting
             if len(entries) == 1:
-                index += _named_entries(_entry(oci.OCI_MANIFEST, entries[0][1]), names)
+                entry = {key: entries[0][key] for key in ("mediaType", "digest", "size")}
+                index += _named_entries(entry, names)
             else:
-                nested = added(_index_of(entries))
+                nested = added(_index_of(entries, {forms[each.id].came_by for each in images}))
                 index += _named_entries(_entry(oci.OCI_INDEX, nested), names)
         repositories: dict[str, dict[str, str]] = {}
         for (image, *_), names in groups:
@@ -155,21 +165,20 @@ class Saver:
             writer.add(Entry(member, size=len(data)), [data])
         writer.close()
 
-    def _write_layer(self, out: BinaryIO, writer: TarWriter, layer: _Layer) -> _Layer:
-        """The size goes in front of the data."""
-        size = self._tars.size(layer.diff_id)
-        out.write(writer.header(Entry(_path(layer.diff_id), size=size)))
-        for piece in self._tars.pieces(layer.diff_id):
-            out.write(piece)
-        out.write(bytes(-size % BLOCK))
-        return layer._replace(size=size)
+    def _add_blob(self, writer: TarWriter, digest: str, written: set[str]) -> None:
+        if digest not in written:
+            written.add(digest)
+            blobs = self._library.blobs
+            with blobs.open(digest) as blob:
+                pieces = iter(lambda: blob.read(_PIECE), b"")
+                writer.add(Entry(_path(digest), size=blobs.size(digest)), pieces)
 
 
 def _path(digest: str) -> str:
     return "blobs/" + digest.replace(":", "/")
 
 
-def _manifest(config: bytes, layers: Sequence[_Layer]) -> bytes:
+def _manifest(config: bytes, layers: Sequence[SavedLayer]) -> bytes:
     """The OCI manifest of the archive: its layers are plain tars."""
     return msgspec.json.encode({
         "schemaVersion": 2,
@@ -178,7 +187,7 @@ def _manifest(config: bytes, layers: Sequence[_Layer]) -> bytes:
             "mediaType": oci.OCI_CONFIG, "digest": oci.digest_of(config), "size": len(config),
         },
         "layers": [
-            {"mediaType": oci.OCI_LAYER, "digest": layer.diff_id, "size": layer.size}
+            {"mediaType": oci.OCI_LAYER, "digest": layer.digest, "size": layer.size}
             for layer in layers
         ],
     })  # fmt: skip
@@ -188,15 +197,15 @@ def _entry(media_type: str, data: bytes) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": oci.digest_of(data), "size": len(data)}
 
 
-def _index_of(entries: Sequence[tuple[ImageRecord, bytes]]) -> bytes:
-    """The index of several platforms' manifests."""
+def _index_of(entries: Sequence[dict[str, Any]], came_by: Collection[bytes]) -> bytes:
+    """The index of several manifests: the one by which all came, if it names these alone."""
+    digests = {entry["digest"] for entry in entries}
+    if len(came_by) == 1:
+        [known] = came_by
+        if known and {each.digest for each in oci.read_manifest(known).manifests} == digests:
+            return known
     return msgspec.json.encode({
-        "schemaVersion": 2,
-        "mediaType": oci.OCI_INDEX,
-        "manifests": [
-            {**_entry(oci.OCI_MANIFEST, manifest), "platform": platform_of(image)}
-            for image, manifest in entries
-        ],
+        "schemaVersion": 2, "mediaType": oci.OCI_INDEX, "manifests": entries,
     })  # fmt: skip
 
 
