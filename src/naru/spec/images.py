@@ -30,6 +30,7 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     index: str = ""  # digest of the index that named the manifest, kept as a blob
     layers: list[Descriptor] = []
     attestations: list[str] = []  # digests of the blobs that attest to the manifest
+    origins: list[str] = []  # repositories that it was pulled from or pushed to: `docker.io/...`
 
 
 class TagRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -117,6 +117,7 @@ class Library:
         layers: Sequence[Descriptor] = (),
         blobs: Iterable[BlobRecord] = (),
         attestations: Sequence[str] = (),
+        origin: str = "",
         parent: str = "",
         said: Sequence[Event] = (),
     ) -> ImageRecord:
@@ -130,7 +131,7 @@ class Library:
                 await asyncio.to_thread(self.blobs.put, document)
             return await self._add(
                 config, names, manifest, index, list(layers), list(blobs), list(attestations),
-                parent, said,
+                [origin] if origin else [], parent, said,
             )  # fmt: skip
 
     async def _add(
@@ -142,6 +143,7 @@ class Library:
         layers: list[Descriptor],
         blobs: list[BlobRecord],
         attestations: list[str],
+        origins: list[str],
         parent: str,
         said: Sequence[Event],
     ) -> ImageRecord:
@@ -160,6 +162,7 @@ class Library:
                     index=index_id or (known.index if not manifest_id else ""),
                     layers=layers or known.layers,
                     attestations=attestations or known.attestations,
+                    origins=list(dict.fromkeys((*known.origins, *origins))),
                 )
             else:
                 image = ImageRecord(
@@ -179,6 +182,7 @@ class Library:
                     index=index_id,
                     layers=layers,
                     attestations=attestations,
+                    origins=origins,
                 )
             changes: list[Change] = [put(self.records.images, image)]
             changes += [self._blob(blob) for blob in blobs]

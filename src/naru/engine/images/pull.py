@@ -139,6 +139,7 @@ class Puller:
                     layers=found.manifest.layers,
                     blobs=_blob_records(found.manifest, parsed, reference.name, layers.sizes),
                     attestations=attested,
+                    origin=reference.name,
                     said=[events.of_reference("pull", reference, parsed.config.labels)],
                 )
         self._tasks.spawn(self._blobs.settle(image), name=f"blobs of {reference}")

@@ -289,8 +289,12 @@ class Pusher:
             if current is None:
                 return
             changes: list[Change] = []
+            kept = current
             if current.manifest != digest and not anew:
-                kept = msgspec.structs.replace(current, manifest=digest, layers=parsed.layers)
+                kept = msgspec.structs.replace(kept, manifest=digest, layers=parsed.layers)
+            if name.name not in kept.origins:
+                kept = msgspec.structs.replace(kept, origins=[*kept.origins, name.name])
+            if kept is not current:
                 changes.append(put(library.records.images, kept))
             if name.tag:  # else it is a part of an index, which is what gets the name
                 record = TagRecord(name=str(name.with_digest(digest)), image_id=image.id)
