@@ -43,7 +43,7 @@ def call(daemon: Daemon, method: str, path: str, body: object = None) -> tuple[i
     [
         ("GET", "/v1.50/nosuch", None, 404, "page not found"),
         ("GET", "/v1.10/info", None, 400, "client version 1.10 is too old. Minimum supported API version is 1.24"),
-        ("GET", "/v9.99/info", None, 400, "client version 9.99 is too new. Maximum supported API version is 1.50"),
+        ("GET", "/v9.99/info", None, 400, "client version 9.99 is too new. Maximum supported API version is 1.55"),
         ("POST", "/v1.50/containers/create", b"{not json", 400, "invalid"),
         ("POST", "/v1.50/containers/create", {"Image": 7}, 400, "Image: expected string"),
         ("POST", "/v1.50/containers/create", {"Image": "busybox", "HostConfig": {"NetworkMode": 7}}, 400, "HostConfig.NetworkMode: expected string"),

@@ -22,7 +22,7 @@ def client(daemon: Daemon) -> Iterator[docker.DockerClient]:
 def test_version_is_negotiated(client: docker.DockerClient) -> None:
     assert client.ping()
     version = client.version()
-    assert version["ApiVersion"] == "1.50"
+    assert version["ApiVersion"] == "1.55"
     assert version["MinAPIVersion"] == "1.24"
     assert client.info()["Driver"] == "overlay2"
 

@@ -1,23 +1,23 @@
 """API versions: the `/vX.Y/` prefix, which ones are served, how documents differ between them.
 
 Documents are built in the newest shape. `shape` turns one into what an older client expects by
-applying, newest first, every row of `SHAPES` that came after the client's version. A difference
-between versions is a row here, never an `if` in a handler.
+applying, newest first, every row of `SHAPES` that came after the client's version. What a newer
+version leaves out, and nothing in the rest tells again, is in the document too: rows of `OMISSIONS`
+take it from newer clients. A difference between versions is a row, never an `if` in a handler.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from naru.api import old_shapes as old
 from naru.api.messages import Version
+from naru.api.old_shapes import Change, Document, each, with_members, within, without, without_empty
 from naru.spec.errors import InvalidParameter
 
-NEWEST: Version = (1, 50)
+NEWEST: Version = (1, 55)
 OLDEST: Version = (1, 24)
-
-Document = dict[str, Any]
 
 _PREFIX = re.compile(r"/v(?P<version>[0-9.]+)(?P<rest>/.*)", re.DOTALL)
 _VERSION = re.compile(r"(\d+)\.(\d+)")
@@ -56,169 +56,89 @@ class Shape(NamedTuple):
 
     kind: str
     since: Version
-    change: Callable[[Document], Document]
+    change: Change
+
+
+class Omission(NamedTuple):
+    """`change` takes from a `kind` of document what it has no more from `since` on."""
+
+    kind: str
+    since: Version
+    change: Change
 
 
 def shape(version: Version, kind: str, document: Document) -> Document:
     """`document`, built for `NEWEST`, as a client of `version` expects a `kind`; never mutated."""
-    for row in SHAPES:
-        if row.kind == kind and version < row.since:
-            document = row.change(document)
+    for change in changes(version, kind):
+        document = change(document)
     return document
 
 
 def shape_all(version: Version, kind: str, documents: list[Document]) -> list[Document]:
     """`shape` for a list; the list itself when no row concerns this version."""
-    changes = [row.change for row in SHAPES if row.kind == kind and version < row.since]
-    if not changes:
+    needed = changes(version, kind)
+    if not needed:
         return documents
-    return [_applied(changes, document) for document in documents]
+    return [_applied(needed, document) for document in documents]
 
 
-def _applied(changes: list[Callable[[Document], Document]], document: Document) -> Document:
-    for change in changes:
+def changes(version: Version, kind: str) -> list[Change]:
+    """What `shape` does to one document, in its order: for documents that come one by one."""
+    return [
+        *(row.change for row in OMISSIONS if row.kind == kind and version >= row.since),
+        *(row.change for row in SHAPES if row.kind == kind and version < row.since),
+    ]
+
+
+def _applied(needed: list[Change], document: Document) -> Document:
+    for change in needed:
         document = change(document)
     return document
 
 
-def without(*names: str) -> Callable[[Document], Document]:
-    def change(document: Document) -> Document:
-        return {key: value for key, value in document.items() if key not in names}
-
-    return change
-
-
-def within(name: str, change: Callable[[Document], Document]) -> Callable[[Document], Document]:
-    """Apply `change` to the object in member `name`, where there is one."""
-
-    def outer(document: Document) -> Document:
-        inner = document.get(name)
-        return {**document, name: change(inner)} if isinstance(inner, dict) else document
-
-    return outer
-
-
-def each(name: str, change: Callable[[Document], Document]) -> Callable[[Document], Document]:
-    """Apply `change` to every object in the list or mapping in member `name`."""
-
-    def outer(document: Document) -> Document:
-        inner = document.get(name)
-        if isinstance(inner, list):
-            return {**document, name: [change(item) for item in inner]}
-        if isinstance(inner, dict):
-            return {**document, name: {key: change(item) for key, item in inner.items()}}
-        return document
-
-    return outer
-
-
-def with_members(make: Callable[[Document], Document]) -> Callable[[Document], Document]:
-    """Add the members that `make` computes from the document."""
-    return lambda document: {**document, **make(document)}
-
-
-def _virtual_size(document: Document) -> Document:
-    return {"VirtualSize": document.get("Size", 0)}
-
-
-def _none_tags(document: Document) -> Document:
-    if document.get("RepoTags") or document.get("RepoDigests"):
-        return {}
-    return {"RepoTags": ["<none>:<none>"], "RepoDigests": ["<none>@<none>"]}
-
-
-def _expected_commits(document: Document) -> Document:
-    names = ("ContainerdCommit", "RuncCommit", "InitCommit")
-    commits = {name: document.get(name) or {"ID": ""} for name in names}
-    return {name: {**commit, "Expected": commit["ID"]} for name, commit in commits.items()}
-
-
-def _no_artifacts_allowed(document: Document) -> Document:
-    old = {
-        "AllowNondistributableArtifactsCIDRs": None,
-        "AllowNondistributableArtifactsHostnames": None,
-    }
-    return {"RegistryConfig": {**old, **(document.get("RegistryConfig") or {})}}
-
-
-def _image_container(document: Document) -> Document:
-    return {
-        "Container": document.get("Container") or "",
-        "ContainerConfig": document.get("ContainerConfig") or {},
-    }
-
-
-def _option_names(document: Document) -> Document:
-    """`name=seccomp,profile=builtin` was once plain `seccomp`."""
-    names = []
-    for option in document.get("SecurityOptions") or []:
-        pairs = dict(pair.partition("=")[::2] for pair in option.split(","))
-        names.append(pairs.get("name", option))
-    return {"SecurityOptions": names, "ExecutionDriver": "<not supported>"}
-
-
-def _short_id_alias(document: Document) -> Document:
-    """Before 1.45 the aliases on user-defined networks held the short id and the host name."""
-    networks = (document.get("NetworkSettings") or {}).get("Networks")
-    if not networks:
-        return {}
-    own = [document.get("Id", "")[:12], (document.get("Config") or {}).get("Hostname", "")]
-    changed = {}
-    for name, endpoint in networks.items():
-        if name in ("bridge", "host", "none", "default") or endpoint is None:
-            changed[name] = endpoint
-            continue
-        aliases = list(endpoint.get("Aliases") or [])
-        aliases += [alias for alias in own if alias and alias not in aliases]
-        changed[name] = {**endpoint, "Aliases": aliases}
-    return {"NetworkSettings": {**document["NetworkSettings"], "Networks": changed}}
-
-
-def _bridge_nf(document: Document) -> Document:
-    return {"BridgeNfIptables": False, "BridgeNfIp6tables": False}
-
-
-def _old_image_config(config: Document) -> Document:
-    """Before 1.50 an image's configuration had every member that a container's has."""
-    absent: Document = {
-        "AttachStderr": False, "AttachStdin": False, "AttachStdout": False, "Cmd": None,
-        "Domainname": "", "Entrypoint": None, "Env": None, "Hostname": "", "Image": "",
-        "Labels": None, "OnBuild": None, "OpenStdin": False, "StdinOnce": False, "Tty": False,
-        "User": "", "Volumes": None, "WorkingDir": "",
-    }  # fmt: skip
-    return {**absent, **config}
-
-
-def _builder_size(document: Document) -> Document:
-    return {"BuilderSize": sum(item.get("Size", 0) for item in document.get("BuildCache") or ())}
-
-
-def _containers_unknown(document: Document) -> Document:
-    return {"Containers": -1}
-
-
 # Newest first: a row undoes what its version brought.
 SHAPES: tuple[Shape, ...] = (
-    Shape("image.list", (1, 51), with_members(_containers_unknown)),
-    Shape("image.inspect", (1, 50), within("Config", with_members(_old_image_config))),
+    Shape("df", (1, 53), old.listed_usage),
+    Shape("image.inspect", (1, 53), without("Identity")),
+    Shape("df", (1, 52), without("ImageUsage", "ContainerUsage", "VolumeUsage", "BuildCacheUsage")),
+    Shape("df", (1, 52), each("Containers", without("Health"))),
+    Shape("event", (1, 52), old.first_event_members),
+    Shape("container.list", (1, 52), without("Health")),
+    Shape("container.inspect", (1, 52), within("NetworkSettings", old.default_bridge_settings)),
+    Shape("container.stats", (1, 52), without("os_type")),
+    Shape("network.list", (1, 52), old.no_members),
+    Shape("network.inspect", (1, 52), without("Status")),
+    Shape("image.list", (1, 51), with_members(old.containers_unknown)),
+    Shape("image.inspect", (1, 50), within("Config", with_members(old.full_image_config))),
     Shape("info", (1, 50), without("DiscoveredDevices")),
-    Shape("info", (1, 50), with_members(_bridge_nf)),
+    Shape("info", (1, 50), with_members(old.bridge_nf)),
     Shape("info", (1, 49), without("FirewallBackend")),
-    Shape("info", (1, 49), with_members(_expected_commits)),
+    Shape("info", (1, 49), with_members(old.expected_commits)),
     Shape("container.inspect", (1, 48), without("ImageManifestDescriptor")),
     Shape("container.list", (1, 48), without("ImageManifestDescriptor")),
     Shape("image.inspect", (1, 48), without("Descriptor", "Manifests")),
     Shape("image.list", (1, 48), without("Descriptor")),
-    Shape("info", (1, 47), with_members(_no_artifacts_allowed)),
+    Shape("info", (1, 47), with_members(old.no_artifacts_allowed)),
     Shape("info", (1, 46), without("Containerd")),
     Shape("container.list", (1, 46), within("HostConfig", without("Annotations"))),
-    Shape("container.inspect", (1, 45), with_members(_short_id_alias)),
-    Shape("image.inspect", (1, 45), with_members(_image_container)),
+    Shape("container.inspect", (1, 45), with_members(old.short_id_alias)),
+    Shape("image.inspect", (1, 45), with_members(old.image_container)),
     Shape("info", (1, 44), each("Runtimes", without("status"))),
-    Shape("image.inspect", (1, 44), with_members(_virtual_size)),
-    Shape("image.list", (1, 44), with_members(_virtual_size)),
-    Shape("df", (1, 44), each("Images", with_members(_virtual_size))),
-    Shape("image.list", (1, 43), with_members(_none_tags)),
-    Shape("df", (1, 42), with_members(_builder_size)),
-    Shape("info", (1, 25), with_members(_option_names)),
+    Shape("image.inspect", (1, 44), with_members(old.virtual_size)),
+    Shape("image.list", (1, 44), with_members(old.virtual_size)),
+    Shape("df", (1, 44), each("Images", with_members(old.virtual_size))),
+    Shape("image.list", (1, 43), with_members(old.none_tags)),
+    Shape("df", (1, 42), with_members(old.builder_size)),
+    Shape("info", (1, 25), with_members(old.option_names)),
+)
+
+OMISSIONS: tuple[Omission, ...] = (
+    Omission("df", (1, 52), within("ImageUsage", each("Items", without("VirtualSize")))),
+    Omission("image.inspect", (1, 52), within("Config", old.only_image_config)),
+    Omission(
+        "image.inspect", (1, 52), without_empty("Parent", "Comment", "DockerVersion", "Author")
+    ),
+    Omission("container.inspect", (1, 52), within("Config", without("MacAddress"))),
+    Omission("container.inspect", (1, 52), within("Config", without_empty("OnBuild"))),
+    Omission("container.inspect", (1, 52), within("HostConfig", without("KernelMemoryTCP"))),
 )

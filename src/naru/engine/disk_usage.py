@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from naru.engine.containers.listing import Listing as Containers
@@ -15,6 +16,8 @@ from naru.store.records import Records
 from naru.store.room import Room
 
 Document = dict[str, Any]
+
+_ALIVE = ("running", "paused", "restarting")
 
 
 class DiskUsage:
@@ -40,12 +43,14 @@ class DiskUsage:
         self._volumes = volumes
 
     async def of_images(self) -> Document:
-        """`LayersSize` is all that there is for images: blobs, layers, what the driver adds."""
+        """`TotalSize` is all that there is for images: blobs, layers, what the driver adds."""
         measured = await self._measured()
-        return {
-            "LayersSize": sum(measured.sizes[kind] for kind in ledger.IMAGE_KINDS),
-            "Images": self._images.images(all=True, shared_size=True),
-        }
+        total = sum(measured.sizes[kind] for kind in ledger.IMAGE_KINDS)
+        items = self._images.images(all=True, shared_size=True)
+        unused = [item for item in items if not item["Containers"]]
+        own = sum(item["Size"] - item["SharedSize"] for item in unused)
+        # An image's size is that of its files, which a driver may keep in less.
+        return {"ImageUsage": _usage(items, unused, total=total, reclaimable=min(own, total))}
 
     async def of_containers(self) -> Document:
         """`SizeRw` is all that goes with the container: its layer, its log, its own files."""
@@ -56,27 +61,31 @@ class DiskUsage:
             image = self._records.images.get(container["ImageID"])
             container["SizeRw"] = own
             container["SizeRootFs"] = own + (image.size if image else 0)
-        return {"Containers": listed}
+        idle = [item for item in listed if item["State"] not in _ALIVE]
+        sizes = {"total": _sum(listed, "SizeRw"), "reclaimable": _sum(idle, "SizeRw")}
+        return {"ContainerUsage": _usage(listed, idle, **sizes)}
 
     async def of_volumes(self) -> Document:
         """A volume with options is somebody else's disk space: only its mount point is ours."""
         measured = await self._measured()
-        return {
-            "Volumes": [
-                {
-                    **encode_volume(volume),
-                    "UsageData": {
-                        "Size": measured.volumes[volume.name],
-                        "RefCount": len(self._volumes.users(volume.name)),
-                    },
-                }
-                for volume in self._records.volumes.values()
-                if not volume.options
-            ]
-        }
+        items = [
+            {
+                **encode_volume(volume),
+                "UsageData": {
+                    "Size": measured.volumes[volume.name],
+                    "RefCount": len(self._volumes.users(volume.name)),
+                },
+            }
+            for volume in self._records.volumes.values()
+            if not volume.options
+        ]
+        used = [item["UsageData"] for item in items]
+        unused = [usage for usage in used if not usage["RefCount"]]
+        sizes = {"total": _sum(used, "Size"), "reclaimable": _sum(unused, "Size")}
+        return {"VolumeUsage": _usage(items, unused, **sizes)}
 
     async def of_build_cache(self) -> Document:
-        return {"BuildCache": []}
+        return {"BuildCacheUsage": _usage([], [], total=0, reclaimable=0)}
 
     async def everything(self) -> Document:
         """`GET /naru/system/df`: `Total` is what `du` says, and the sum of `Kinds`."""
@@ -113,3 +122,20 @@ class DiskUsage:
             return await self._ledger.measure()
         except OSError as error:
             raise InternalError(f"cannot measure the data root: {error}") from error
+
+
+def _usage(
+    items: list[Document], idle: Sequence[Document], *, total: int, reclaimable: int
+) -> Document:
+    """What `GET /system/df` says of one type of object; `idle` are those that nothing uses."""
+    return {
+        "ActiveCount": len(items) - len(idle),
+        "TotalCount": len(items),
+        "Reclaimable": reclaimable,
+        "TotalSize": total,
+        "Items": items,
+    }
+
+
+def _sum(items: Sequence[Document], name: str) -> int:
+    return sum(item[name] for item in items)

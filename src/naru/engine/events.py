@@ -128,13 +128,8 @@ def matches(event: Event, filters: Filters) -> bool:
 
 
 def encode_event(event: Event) -> dict[str, Any]:
-    """The JSON of `GET /events`, with the members of API < 1.22 that clients still read."""
-    legacy: dict[str, Any] = {}
-    if event.type in ("container", "image"):
-        legacy = {"status": event.action, "id": event.actor_id}
-        if event.type == "container" and event.attributes.get("image"):
-            legacy["from"] = event.attributes["image"]
-    return legacy | {
+    """The JSON of `GET /events`."""
+    return {
         "Type": event.type,
         "Action": event.action,
         "Actor": {"ID": event.actor_id, "Attributes": event.attributes},

@@ -207,7 +207,7 @@ class Networks:
             container.id: view.member(container.name, endpoint)
             for container, endpoint in self._sandboxes.members(record.id)
         }
-        return view.network(record, members)
+        return view.inspected(record, members, self._addresses.occupied(record))
 
     async def remove(self, ref: str) -> None:
         async with self._changing:

@@ -17,6 +17,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from typing import NamedTuple
 
 from naru.spec.errors import Forbidden, InvalidParameter
 from naru.spec.networks import IPAMPool
@@ -106,6 +107,13 @@ def validate(pool: IPAMPool) -> None:
         _member(address, network, f"invalid auxiliary address {name}")
 
 
+class Occupied(NamedTuple):
+    """How many addresses of a subnet are taken, and how many of its range are left."""
+
+    in_use: int
+    available: int
+
+
 class Leases:
     """The addresses of one pool of one network; kept in memory, told again after a restart."""
 
@@ -156,6 +164,11 @@ class Leases:
         if self._first <= number < self._first + self._size:
             after = (number - self._first + 1) % self._size
             self._next = max(self._next, after)
+
+    def occupied(self) -> Occupied:
+        taken = self._leased | self._reserved
+        inside = sum(self._first <= number < self._first + self._size for number in taken)
+        return Occupied(len(taken), self._size - inside)
 
     def release(self, address: str) -> None:
         self._leased.discard(int(ip_address(address)))

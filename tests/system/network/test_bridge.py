@@ -49,10 +49,13 @@ def test_a_container_gets_address_route_and_mac(tmp_path: Path) -> None:
         assert "02:42:ac:11:00:02" in shown
         assert "default via 172.17.0.1" in await host.inside(web, "ip", "route")
         settings = host.networks.settings(web)
-        assert settings["IPAddress"] == "172.17.0.2"
-        assert settings["Networks"]["bridge"]["EndpointID"] == endpoint.endpoint_id
-        members = host.networks.inspect("bridge")["Containers"]
-        assert members[web.id]["IPv4Address"] == "172.17.0.2/16"
+        own = settings["Networks"]["bridge"]
+        assert (own["IPAddress"], own["EndpointID"]) == ("172.17.0.2", endpoint.endpoint_id)
+        inspected = host.networks.inspect("bridge")
+        assert inspected["Containers"][web.id]["IPv4Address"] == "172.17.0.2/16"
+        # The network, its broadcast, the gateway and the container.
+        [used] = inspected["Status"]["IPAM"]["Subnets"].values()
+        assert used == {"IPsInUse": 4, "DynamicIPsAvailable": 65532}
         await host.networks.detach(web.id)
         await host.networks.detach(web.id)
         assert host.networks.settings(web)["Networks"]["bridge"]["IPAddress"] == ""

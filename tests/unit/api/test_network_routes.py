@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from naru.api import versions
 from naru.api.messages import Query, Response
 from naru.api.routes.networks import NetworkRoutes
 from naru.engine.networking.creation import NetworkCreate
@@ -18,10 +19,11 @@ from naru.spec.networks import EndpointIPAMConfig, EndpointSettings
 class Networks:
     def __init__(self) -> None:
         self.calls: list[Any] = []
+        self.found: list[Any] = []
 
     def search(self, filters: dict[str, list[str]]) -> list[Any]:
         self.calls.append(filters)
-        return []
+        return self.found
 
     async def create(self, request: NetworkCreate) -> tuple[str, str]:
         self.calls.append(request)
@@ -47,6 +49,7 @@ class Router:
 
 class Request:
     def __init__(self, body: bytes = b"{}", query: dict[str, list[str]] | None = None) -> None:
+        self.version = versions.NEWEST
         self.params = {"id": "front"}
         self.query = Query(query or {})
         self._body = body
@@ -112,3 +115,12 @@ async def test_nothing_pruned_is_null(networks: Networks) -> None:
 async def test_a_wrong_type_names_its_field(networks: Networks) -> None:
     with pytest.raises(InvalidParameter, match="Labels"):
         await ask(networks, "POST", "/networks/create", Request(b'{"Name":"x","Labels":3}'))
+
+
+async def test_a_list_has_members_for_old_clients_alone(networks: Networks) -> None:
+    networks.found = [{"Name": "front", "Options": {}, "Labels": {}}]
+    request = Request()
+    assert b"Containers" not in (await ask(networks, "GET", "/networks", request)).body
+    request.version = (1, 51)
+    answer = await ask(networks, "GET", "/networks", request)
+    assert answer.body == b'[{"Name":"front","Containers":{},"Options":{},"Labels":{}}]'

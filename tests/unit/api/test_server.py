@@ -37,7 +37,7 @@ async def test_every_answer_has_dockers_headers(edge: Edge) -> None:
         await client.send(get(path))
         got, headers, _ = await client.answer()
         assert got == status
-        assert headers["api-version"] == "1.50"
+        assert headers["api-version"] == "1.55"
         assert headers["docker-experimental"] == "false"
         assert headers["ostype"] == "linux"
         assert headers["server"].startswith("Naru/")
@@ -62,9 +62,9 @@ async def test_header_names_are_sent_in_their_usual_case(edge: Edge) -> None:
         ("/v1.10/thing", 400, "client version 1.10 is too old. Minimum supported API version is"
          " 1.24, please upgrade your client to a newer version"),
         ("/v1.99/thing", 400, "client version 1.99 is too new. Maximum supported API version is"
-         " 1.50"),
+         " 1.55"),
         ("/v2.0/thing", 400, "client version 2.0 is too new. Maximum supported API version is"
-         " 1.50"),
+         " 1.55"),
         ("/v1.50/nothing", 404, "page not found"),
         ("/nothing", 404, "page not found"),
         ("/vx/thing", 404, "page not found"),

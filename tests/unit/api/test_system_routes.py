@@ -44,11 +44,11 @@ def event(action: str, kind: str = "container") -> Event:
 VERSION = {
     "Platform": {"Name": "Naru Engine"},
     "Version": "0.1.0",
-    "ApiVersion": "1.50",
+    "ApiVersion": "1.55",
     "MinAPIVersion": "1.24",
     "Os": "linux",
     "Arch": "amd64",
-    "Components": [{"Name": "Engine", "Version": "0.1.0", "Details": {"ApiVersion": "1.50"}}],
+    "Components": [{"Name": "Engine", "Version": "0.1.0", "Details": {"ApiVersion": "1.55"}}],
 }
 
 
@@ -72,10 +72,10 @@ def events(edge: Edge) -> FakeEvents:
         version=version,
         events=cast(Events, fake),
         disk_usage={
-            "image": part(LayersSize=7, Images=[{"Size": 7}]),
-            "container": part(Containers=[]),
-            "volume": part(Volumes=[]),
-            "build-cache": part(BuildCache=[]),
+            "image": part(ImageUsage={"TotalSize": 7, "Items": [{"Size": 7, "VirtualSize": 7}]}),
+            "container": part(ContainerUsage={"TotalSize": 3, "Items": [{"Health": {}}]}),
+            "volume": part(VolumeUsage={"TotalSize": 0, "Items": []}),
+            "build-cache": part(BuildCacheUsage={"TotalSize": 0, "Items": []}),
         },
     ).register(edge.router)
     return fake
@@ -103,20 +103,49 @@ async def test_info_has_the_shape_of_its_version(edge: Edge, events: FakeEvents)
     assert "FirewallBackend" not in (await get(edge, "/v1.47/info"))[2]
 
 
+SUMS = {
+    "ImageUsage": {"TotalSize": 7},
+    "ContainerUsage": {"TotalSize": 3},
+    "VolumeUsage": {"TotalSize": 0},
+    "BuildCacheUsage": {"TotalSize": 0},
+}
+LISTS = {
+    "LayersSize": 7,
+    "Images": [{"Size": 7, "VirtualSize": 7}],
+    "Containers": [{}],
+    "Volumes": [],
+    "BuildCache": [],
+}
+
+
 async def test_disk_usage_is_gathered_by_type(edge: Edge, events: FakeEvents) -> None:
-    everything = (await get(edge, "/system/df"))[2]
-    assert everything == {
-        "LayersSize": 7,
-        "Images": [{"Size": 7}],
-        "Containers": [],
-        "Volumes": [],
-        "BuildCache": [],
-    }
+    assert (await get(edge, "/system/df"))[2] == SUMS
     part = (await get(edge, "/system/df?type=volume&type=container"))[2]
-    assert part == {"LayersSize": 0, "Containers": [], "Volumes": []}
-    assert (await get(edge, "/v1.43/system/df?type=image"))[2]["Images"][0]["VirtualSize"] == 7
+    assert part == {"VolumeUsage": {"TotalSize": 0}, "ContainerUsage": {"TotalSize": 3}}
     status, _, error = await get(edge, "/system/df?type=x")
     assert (status, error) == (400, {"message": "unknown object type: x"})
+
+
+@pytest.mark.parametrize("path", ["/v1.52/system/df", "/system/df"])
+async def test_disk_usage_in_detail(edge: Edge, events: FakeEvents, path: str) -> None:
+    shown = (await get(edge, f"{path}?verbose=1"))[2]
+    assert shown["ImageUsage"] == {"TotalSize": 7, "Items": [{"Size": 7}]}
+    assert shown["ContainerUsage"] == {"TotalSize": 3, "Items": [{"Health": {}}]}
+    assert set(shown) == set(SUMS)
+    assert (await get(edge, f"{path}?verbose=0"))[2] == SUMS
+
+
+async def test_disk_usage_in_lists_for_old_clients(edge: Edge, events: FakeEvents) -> None:
+    old = (await get(edge, "/v1.50/system/df"))[2]
+    assert old == LISTS
+    assert list(old) == list(LISTS)
+    assert (await get(edge, "/v1.50/system/df?verbose=1"))[2] == LISTS
+    part = (await get(edge, "/v1.50/system/df?type=volume"))[2]
+    assert part == {"LayersSize": 0, "Volumes": []}
+    both = (await get(edge, "/v1.52/system/df"))[2]
+    newer = {"Images": [{"Size": 7}], "Containers": [{"Health": {}}]}
+    assert both == {**LISTS, **newer, **SUMS}
+    assert (await get(edge, "/v1.41/system/df"))[2]["BuilderSize"] == 0
 
 
 async def test_events_are_one_json_object_a_line(edge: Edge, events: FakeEvents) -> None:
@@ -129,10 +158,34 @@ async def test_events_are_one_json_object_a_line(edge: Edge, events: FakeEvents)
     events.queue.put_nowait(event("start"))
     await client.reader.readline()
     line = json.loads(await client.reader.readline())
-    assert (line["Action"], line["status"], line["timeNano"]) == ("start", "start", 5_000_000_001)
+    assert (line["Action"], line["timeNano"]) == ("start", 5_000_000_001)
+    assert "status" not in line
     assert events.asked == [(1_500_000_000, 1_000_000_000_000_000_000_000, {"type": ["container"]})]
     await client.close()
     await events.closed.wait()
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "answered", "first"),
+    [
+        ("/events", "application/json-seq", "application/json-seq", b'\x1e{"Type"'),
+        ("/events", "*/*", "application/jsonl", b'{"Type"'),
+        ("/events", "application/json", "application/json", b'{"Type"'),
+        ("/v1.52/events", "*/*", "application/x-ndjson", b'{"Type"'),
+        ("/v1.52/events", "application/jsonl", "application/json", b'{"Type"'),
+        ("/v1.51/events", "application/json-seq", "application/json", b'{"status"'),
+    ],
+)
+async def test_events_in_the_form_that_a_client_accepts(
+    edge: Edge, events: FakeEvents, path: str, accept: str, answered: str, first: bytes
+) -> None:
+    client = await edge.connect()
+    await client.send(f"GET {path} HTTP/1.1\r\nHost: d\r\nAccept: {accept}\r\n\r\n".encode())
+    _, headers = await client.head()
+    assert headers["content-type"] == answered
+    events.queue.put_nowait(event("start"))
+    await client.reader.readline()
+    assert (await client.reader.readline()).startswith(first)
 
 
 async def test_old_clients_get_no_image_create_event(edge: Edge, events: FakeEvents) -> None:
@@ -167,4 +220,4 @@ async def test_the_docker_cli_reads_our_version(edge: Edge, events: FakeEvents) 
     )  # fmt: skip
     out, _ = await process.communicate()
     assert process.returncode == 0
-    assert json.loads(out)["ApiVersion"] == "1.50"
+    assert json.loads(out)["ApiVersion"] == "1.55"

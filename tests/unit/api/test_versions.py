@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from naru.api import versions
-from naru.api.versions import SHAPES, Document, shape, shape_all
+from naru.api.old_shapes import Document
+from naru.api.versions import NEWEST, OMISSIONS, SHAPES, shape, shape_all
 from naru.spec.errors import InvalidParameter
 
 
@@ -23,7 +24,7 @@ def test_split(path: str, expected: tuple[str | None, str]) -> None:
 
 
 def test_every_version_from_the_oldest_to_the_newest_is_served() -> None:
-    for minor in range(24, 51):
+    for minor in range(24, 56):
         assert versions.checked(f"1.{minor}") == (1, minor)
     assert versions.checked(None) == versions.NEWEST
 
@@ -98,6 +99,7 @@ def test_images_of_old_versions() -> None:
 
 def test_an_image_config_has_every_member_before_1_50() -> None:
     document = {"Config": {"Cmd": ["x"]}}
+    assert shape((1, 51), "image.inspect", document)["Config"] == {"Cmd": ["x"]}
     assert shape((1, 50), "image.inspect", document)["Config"] == {"Cmd": ["x"]}
     old = shape((1, 49), "image.inspect", document)["Config"]
     assert (old["Cmd"], old["Entrypoint"], old["Tty"], old["User"]) == (["x"], None, False, "")
@@ -113,3 +115,81 @@ def test_df_sums_up_the_build_cache_before_1_42() -> None:
 def test_a_list_that_no_row_concerns_is_itself() -> None:
     documents: list[Document] = [{"Id": "x"}]
     assert shape_all((1, 24), "volume.list", documents) is documents
+
+
+def test_no_row_is_newer_than_what_is_served() -> None:
+    assert max(row.since for row in (*SHAPES, *OMISSIONS)) <= NEWEST
+
+
+def test_an_image_config_is_that_of_oci_since_1_52() -> None:
+    document = {
+        "Id": "i", "Parent": "", "Comment": "", "DockerVersion": "", "Author": "me",
+        "Config": {"Hostname": "h", "Tty": False, "Cmd": ["x"], "Env": [], "User": "",
+                   "Labels": None, "OnBuild": ["RUN y"]},
+    }  # fmt: skip
+    assert shape((1, 51), "image.inspect", document) == document
+    assert shape((1, 52), "image.inspect", document) == {
+        "Id": "i",
+        "Author": "me",
+        "Config": {"Cmd": ["x"], "OnBuild": ["RUN y"]},
+    }
+
+
+def test_identity_comes_with_1_53() -> None:
+    document = {"Identity": {"Pull": []}}
+    assert shape((1, 52), "image.inspect", document) == {}
+    assert shape((1, 53), "image.inspect", document) == document
+
+
+def test_containers_of_images_are_counted_since_1_51() -> None:
+    assert shape((1, 50), "image.list", {"Containers": 3}) == {"Containers": -1}
+    assert shape((1, 51), "image.list", {"Containers": 3}) == {"Containers": 3}
+
+
+def test_the_default_bridge_beside_the_networks_until_1_51() -> None:
+    networks = {"bridge": {"IPAddress": "172.17.0.2", "MacAddress": "02:42:ac:11:00:02"}}
+    new = {"SandboxID": "s", "SandboxKey": "k", "Ports": {}, "Networks": networks}
+    assert shape((1, 52), "container.inspect", {"NetworkSettings": new})["NetworkSettings"] == new
+    old = shape((1, 51), "container.inspect", {"NetworkSettings": new})["NetworkSettings"]
+    assert list(old) == [
+        "Bridge", "SandboxID", "SandboxKey", "Ports", "HairpinMode", "LinkLocalIPv6Address",
+        "LinkLocalIPv6PrefixLen", "SecondaryIPAddresses", "SecondaryIPv6Addresses", "EndpointID",
+        "Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPAddress", "IPPrefixLen",
+        "IPv6Gateway", "MacAddress", "Networks",
+    ]  # fmt: skip
+    assert (old["IPAddress"], old["MacAddress"]) == ("172.17.0.2", "02:42:ac:11:00:02")
+    assert (old["Gateway"], old["IPPrefixLen"], old["Networks"]) == ("", 0, networks)
+
+
+def test_what_a_container_shows_of_its_configuration_since_1_52() -> None:
+    config = {"Image": "i", "OnBuild": None, "MacAddress": "02:42:ac:11:00:02"}
+    document = {"Config": config, "HostConfig": {"Memory": 0, "KernelMemoryTCP": 7}}
+    assert shape((1, 51), "container.inspect", document) == document
+    assert shape((1, 52), "container.inspect", document) == {
+        "Config": {"Image": "i"},
+        "HostConfig": {"Memory": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "member"),
+    [
+        ("container.list", "Health"),
+        ("container.stats", "os_type"),
+        ("network.inspect", "Status"),
+    ],
+)
+def test_members_that_came_with_1_52(kind: str, member: str) -> None:
+    assert shape((1, 51), kind, {"Id": "x", member: {}}) == {"Id": "x"}
+    assert shape((1, 52), kind, {"Id": "x", member: {}}) == {"Id": "x", member: {}}
+
+
+def test_the_first_members_of_events_until_1_51() -> None:
+    actor = {"ID": "c", "Attributes": {"image": "i"}}
+    event = {"Type": "container", "Action": "start", "Actor": actor}
+    assert shape((1, 52), "event", event) == event
+    assert shape((1, 51), "event", event) == {"status": "start", "id": "c", "from": "i", **event}
+    image = {"Type": "image", "Action": "pull", "Actor": {"ID": "x", "Attributes": {}}}
+    assert shape((1, 51), "event", image) == {"status": "pull", "id": "x", **image}
+    network = {"Type": "network", "Action": "create", "Actor": {"ID": "n", "Attributes": {}}}
+    assert shape((1, 51), "event", network) == network

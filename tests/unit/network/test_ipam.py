@@ -117,3 +117,18 @@ def test_no_address_is_leased_twice(steps: list[bool]) -> None:
 def test_what_is_refused(pool: IPAMPool, text: str) -> None:
     with pytest.raises(InvalidParameter, match=text):
         ipam.validate(pool)
+
+
+def test_addresses_are_counted() -> None:
+    leases = Leases(
+        IPAMPool(
+            subnet="10.0.0.0/24", ip_range="10.0.0.64/30", gateway="10.0.0.1",
+            auxiliary_addresses={"inside": "10.0.0.66", "outside": "10.0.0.9"},
+        )
+    )  # fmt: skip
+    leases.lease()
+    # The network, its broadcast, the gateway, two auxiliary ones, the lease; in the range, two.
+    assert leases.occupied() == (6, 2)
+    leases.lease_exactly("10.0.0.20")
+    assert leases.occupied() == (7, 2)
+    assert Leases(IPAMPool(subnet="fd00::/64", gateway="fd00::1")).occupied() == (2, 2**64 - 2)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from naru.api import versions
+from naru.api import create_body, versions
 from naru.api.messages import Request, Response, Router, Stream
 from naru.engine.containers.changes import Changes
 from naru.engine.containers.create import Request as CreateRequest
@@ -19,6 +19,7 @@ from naru.engine.containers.live import Ended
 from naru.engine.containers.prune import Prune
 from naru.engine.containers.resize import Resize
 from naru.engine.containers.top import TopProcesses
+from naru.engine.containers.update import DeviceLimits
 from naru.spec import jsonread
 from naru.spec.api import Api
 from naru.spec.containers import ContainerConfig, HostConfig
@@ -26,6 +27,7 @@ from naru.spec.errors import InvalidParameter, Unsupported
 from naru.spec.networks import NetworkingConfig
 
 _WAIT_CONDITIONS_SINCE = (1, 30)
+_DEVICE_LIMITS_UPDATED_SINCE = (1, 55)
 
 
 class _HostParts(Api, frozen=True):
@@ -76,16 +78,18 @@ class ContainerRoutes:
         if not (await request.body()).strip():
             raise InvalidParameter("invalid JSON: got EOF while reading request body")
         config, rest = await request.json(ContainerConfig), await request.json(_HostParts)
+        host, warnings = create_body.adapted(request.version, config, rest.host_config)
         created = await self._lifecycle.create(
             CreateRequest(
                 config=config,
-                host=rest.host_config,
+                host=host,
                 endpoints=rest.networking_config.endpoints_config,
                 name=request.query.text("name"),
                 platform=request.query.text("platform"),
             )
         )
-        return Response({"Id": created.record.id, "Warnings": created.warnings}, status=201)
+        warnings = [*created.warnings, *warnings]
+        return Response({"Id": created.record.id, "Warnings": warnings}, status=201)
 
     async def list(self, request: Request) -> Response:
         query = request.query
@@ -154,8 +158,11 @@ class ContainerRoutes:
         return Response(status=204)
 
     async def update(self, request: Request) -> Response:
+        limits = None
+        if request.version >= _DEVICE_LIMITS_UPDATED_SINCE:
+            limits = await request.json(DeviceLimits)
         warnings = await self._lifecycle.update(
-            request.params["id"], await request.json(HostConfig)
+            request.params["id"], await request.json(HostConfig), limits
         )
         return Response({"Warnings": warnings})
 

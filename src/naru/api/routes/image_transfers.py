@@ -140,6 +140,6 @@ def _platform(text: str) -> Platform | None:
 
 
 def _platforms(request: Request) -> list[Platform] | None:
-    """`platform` of save and load: JSON objects since 1.48, several since 1.51."""
+    """`platform` of save and load: JSON objects since 1.48, several since 1.52."""
     found = [read_platform(text) for text in request.query.texts("platform") if text]
     return found or None

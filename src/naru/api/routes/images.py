@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from naru.api import versions
-from naru.api.messages import Request, Response, Router
+from naru.api.messages import Request, Response, Router, Version
 from naru.engine.images.library import Library
 from naru.engine.images.listing import Listing
 from naru.engine.images.removal import Removal
+from naru.engine.images.statements import statements
 from naru.spec import jsonread
-from naru.spec.errors import InvalidParameter
+from naru.spec.errors import InvalidParameter, NotFound
 from naru.spec.oci import Platform, parse_platform
 from naru.spec.reference import from_repo_tag
+
+_IDENTITY_LISTED_SINCE: Version = (1, 54)
+_ATTESTATIONS_SINCE: Version = (1, 55)
 
 
 class ImageRoutes:
@@ -23,6 +27,7 @@ class ImageRoutes:
         router.add("GET", "/images/json", self.list)
         router.add("GET", "/images/{name:.*}/json", self.inspect)
         router.add("GET", "/images/{name:.*}/history", self.history)
+        router.add("GET", "/images/{name:.*}/attestations", self.attestations)
         router.add("POST", "/images/{name:.*}/tag", self.tag)
         router.add("POST", "/images/prune", self.prune)
         router.add("DELETE", "/images/{name:.*}", self.remove)
@@ -32,11 +37,16 @@ class ImageRoutes:
         filters = query.filters()
         if (old := query.text("filter")) and request.version < (1, 41):
             filters.setdefault("reference", []).append(old)
+        manifests = query.flag("manifests")
+        identity = request.version >= _IDENTITY_LISTED_SINCE and query.flag("identity")
+        if identity and not manifests:
+            raise InvalidParameter("conflicting options: identity requires manifests=1")
         shown = self._listing.images(
             all=query.flag("all"),
             filters=filters,
             shared_size=query.flag("shared-size"),
-            manifests=query.flag("manifests"),
+            manifests=manifests,
+            identity=identity,
         )
         if request.version >= (1, 44):
             for item in shown:
@@ -61,6 +71,21 @@ class ImageRoutes:
     async def history(self, request: Request) -> Response:
         platform = platform_of_query(request)
         return Response(self._listing.history(request.params["name"], platform=platform))
+
+    async def attestations(self, request: Request) -> Response:
+        if request.version < _ATTESTATIONS_SINCE:
+            raise NotFound("page not found")
+        query = request.query
+        if len(query.texts("platform")) > 1:
+            raise InvalidParameter("only one platform value is currently supported")
+        found = await statements(
+            self._library,
+            request.params["name"],
+            platform=platform_of_query(request),
+            types=[text for each in query.texts("type") if (text := each.strip())],
+            bodies=query.flag("statement"),
+        )
+        return Response(found)
 
     async def tag(self, request: Request) -> Response:
         repository = request.query.text("repo")

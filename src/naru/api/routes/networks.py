@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from naru.api import versions
 from naru.api.messages import Answer, Request, Response, Router
 from naru.engine.networking.creation import NetworkCreate
 from naru.engine.networks import Networks
@@ -36,7 +37,8 @@ class NetworkRoutes:
         router.add("POST", "/networks/{id}/disconnect", self.disconnect)
 
     async def list(self, request: Request) -> Answer:
-        return Response(self._networks.search(request.query.filters()))
+        found = self._networks.search(request.query.filters())
+        return Response(versions.shape_all(request.version, "network.list", found))
 
     async def create(self, request: Request) -> Answer:
         network_id, warning = await self._networks.create(await request.json(NetworkCreate))
@@ -48,7 +50,8 @@ class NetworkRoutes:
 
     async def inspect(self, request: Request) -> Answer:
         scope = request.query.text("scope")
-        return Response(self._networks.inspect(request.params["id"], scope=scope))
+        shown = self._networks.inspect(request.params["id"], scope=scope)
+        return Response(versions.shape(request.version, "network.inspect", shown))
 
     async def remove(self, request: Request) -> Answer:
         await self._networks.remove(request.params["id"])

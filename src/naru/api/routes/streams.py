@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from naru.api import websocket
+from naru.api import versions, websocket
 from naru.api.disconnect import until_gone
-from naru.api.messages import HIJACKED, Answer, Request, Router, Stream
+from naru.api.messages import HIJACKED, Answer, Request, Router, Stream, Version
 from naru.api.routes.rawstream import content_type
 from naru.api.timestamps import nanoseconds
 from naru.engine.containers import detach_keys, json_lines
@@ -101,7 +101,7 @@ class StreamRoutes:
         one_shot = request.version >= (1, 41) and request.query.flag("one-shot")
         record = self._statistics.find(request.params["id"])
         samples = self._statistics.samples(record, stream=stream, one_shot=one_shot)
-        return Stream(_lines(until_gone(samples, request.disconnected())))
+        return Stream(_lines(until_gone(samples, request.disconnected()), request.version))
 
 
 def _tail(text: str) -> int | None:
@@ -125,6 +125,7 @@ async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _lines(samples: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+async def _lines(samples: AsyncIterator[dict[str, Any]], version: Version) -> AsyncIterator[bytes]:
     async for sample in samples:
-        yield jsonread.encode(sample) + b"\n"
+        shown = versions.shape(version, "container.stats", sample)
+        yield jsonread.encode(shown) + b"\n"

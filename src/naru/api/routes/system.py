@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-from naru.api import versions
+from naru.api import media_types, versions
 from naru.api.disconnect import until_gone
-from naru.api.messages import Request, Response, Router, Stream
+from naru.api.messages import Request, Response, Router, Stream, Version
+from naru.api.old_shapes import without
 from naru.api.timestamps import nanoseconds
 from naru.engine.events import Events, encode_event
 from naru.spec import jsonread
@@ -19,13 +20,19 @@ Document = dict[str, Any]
 Provider = Callable[[], Awaitable[Document]]
 
 _USAGE_TYPES = ("image", "container", "volume", "build-cache")
+_LISTS_ASKED_FOR_SINCE: Version = (1, 52)  # by `verbose`
+_NO_LISTS_SINCE: Version = (1, 53)  # unless asked for
+
+_EVENT_TYPES: tuple[tuple[str, Version], ...] = (
+    (media_types.JSON_LINES, (1, 53)),
+    (media_types.NEWLINE_DELIMITED, (1, 52)),
+    (media_types.JSON_SEQUENCE, (1, 52)),
+)
 
 
 class SystemRoutes:
-    """`disk_usage`: for each type of object, what gives its members of the answer.
-
-    "image" gives LayersSize and Images, "container" Containers, "volume" Volumes, "build-cache"
-    BuildCache; all are asked at once.
+    """`disk_usage`: for each type of object, what gives its member of the answer, `ImageUsage` and
+    so on, with all its `Items`; all are asked at once.
     """
 
     def __init__(
@@ -77,7 +84,13 @@ class SystemRoutes:
                 f" ({request.query.text('until')})"
             )
         events = self._events.stream(since, until, request.query.filters())
-        return Stream(_lines(until_gone(events, request.disconnected()), request))
+        media_type = media_types.negotiated(
+            request.headers.get("accept", ""), _event_types(request.version), media_types.JSON
+        )
+        return Stream(
+            _encoded(until_gone(events, request.disconnected()), request.version, media_type),
+            content_type=media_type,
+        )
 
     async def df(self, request: Request) -> Response:
         wanted = request.query.texts("type") or list(_USAGE_TYPES)
@@ -86,16 +99,32 @@ class SystemRoutes:
                 raise InvalidParameter(f"unknown object type: {name}")
         providers = [self._disk_usage[name] for name in dict.fromkeys(wanted)]
         parts = await asyncio.gather(*(provider() for provider in providers))
-        document: Document = {"LayersSize": 0}
+        document: Document = {}
         for part in parts:
             document |= part
-        return Response(versions.shape(request.version, "df", document))
+        version = request.version
+        if version >= _LISTS_ASKED_FOR_SINCE and request.query.text("verbose"):
+            version = max(version, _NO_LISTS_SINCE)  # who says it knows the new form
+        if version >= _NO_LISTS_SINCE and not request.query.flag("verbose"):
+            document = {name: without("Items")(usage) for name, usage in document.items()}
+        return Response(versions.shape(version, "df", document))
 
 
-async def _lines(events: AsyncIterator[Event], request: Request) -> AsyncIterator[bytes]:
+def _event_types(version: Version) -> list[str]:
+    """What a client of a version may choose from."""
+    return [media_type for media_type, since in _EVENT_TYPES if version >= since]
+
+
+async def _encoded(
+    events: AsyncIterator[Event], version: Version, media_type: str
+) -> AsyncIterator[bytes]:
+    changes = versions.changes(version, "event")
     yield b""  # the headers at once: a client may wait for them before it acts
     async for event in events:
         # Before 1.46 there was no such event, and old clients do not know it.
-        if request.version < (1, 46) and (event.type, event.action) == ("image", "create"):
+        if version < (1, 46) and (event.type, event.action) == ("image", "create"):
             continue
-        yield jsonread.encode(encode_event(event)) + b"\n"
+        document = encode_event(event)
+        for change in changes:
+            document = change(document)
+        yield media_types.framed(jsonread.encode(document), media_type)

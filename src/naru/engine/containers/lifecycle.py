@@ -14,7 +14,7 @@ from naru.engine.containers.remove import Remove
 from naru.engine.containers.rename import Rename
 from naru.engine.containers.start import Start
 from naru.engine.containers.stop import Stop
-from naru.engine.containers.update import Update
+from naru.engine.containers.update import DeviceLimits, Update
 from naru.engine.containers.wait import Wait
 from naru.engine.tasks import Tasks
 from naru.spec.containers import HostConfig
@@ -75,8 +75,10 @@ class Lifecycle:
     async def rename(self, ref: str, new_name: str) -> None:
         await self._tasks.finish(self._rename(ref, new_name), name=f"rename {ref}")
 
-    async def update(self, ref: str, asked: HostConfig) -> list[str]:
-        return await self._tasks.finish(self._update(ref, asked), name=f"update {ref}")
+    async def update(
+        self, ref: str, asked: HostConfig, limits: DeviceLimits | None = None
+    ) -> list[str]:
+        return await self._tasks.finish(self._update(ref, asked, limits), name=f"update {ref}")
 
     async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         work = self._remove(ref, force=force, volumes=volumes)

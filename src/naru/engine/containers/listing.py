@@ -11,7 +11,7 @@ from naru.engine.containers import ports, shown
 from naru.engine.containers.collaborators import Images, Layers, Networks
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.filters import Filters, Lookups
-from naru.engine.containers.status import in_words_of_ps
+from naru.engine.containers.status import health_summary, in_words_of_ps
 from naru.spec.containers import ContainerRecord, Status
 from naru.spec.errors import NaruError, NotFound
 from naru.spec.images import ImageRecord
@@ -71,6 +71,7 @@ class Listing:
             "HostConfig": {"NetworkMode": record.host_config.network_mode},
             "NetworkSettings": {"Networks": settings["Networks"]},
             "Mounts": [shown.mount_point(mount) for mount in record.mounts],
+            "Health": health_summary(record.state),
         }
         if record.host_config.annotations:
             summary["HostConfig"]["Annotations"] = record.host_config.annotations

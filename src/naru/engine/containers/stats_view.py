@@ -65,6 +65,7 @@ def encode(
     document = {
         "name": f"/{container.name}",
         "id": container.id,
+        "os_type": "linux",
         "read": _NEVER if sample is None else json_lines.format_time(sample.at),
         "preread": _NEVER if before is None else json_lines.format_time(before.at),
         "pids_stats": pids,

@@ -42,6 +42,13 @@ def health_of(state: ContainerState) -> str:
     return state.health.status if state.health is not None else "none"
 
 
+def health_summary(state: ContainerState) -> dict[str, Any]:
+    """`Health` of a listing: that of a container that runs."""
+    if state.status not in (Status.RUNNING, Status.PAUSED) or state.health is None:
+        return {"Status": "none", "FailingStreak": 0}
+    return {"Status": state.health.status, "FailingStreak": state.health.failing_streak}
+
+
 def as_inspected(state: ContainerState) -> dict[str, Any]:
     """`State` of inspect. Docker calls a container that waits for its restart running as well."""
     restarting = state.status is Status.RESTARTING

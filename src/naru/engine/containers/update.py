@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
+from msgspec import field
 
 from naru.engine.containers import devices, resources
 from naru.engine.containers.collaborators import Runtimes
@@ -14,7 +16,8 @@ from naru.engine.containers.occurrences import occurrence
 from naru.engine.containers.oci_resources import limits
 from naru.engine.containers.resources import Controllers
 from naru.engine.containers.validation import check_restart_policy
-from naru.spec.containers import ContainerRecord, HostConfig
+from naru.spec.api import Api
+from naru.spec.containers import ContainerRecord, HostConfig, ThrottleDevice, WeightDevice
 from naru.spec.errors import (
     Conflict,
     InternalError,
@@ -38,12 +41,14 @@ _LIMITS = (
     "memory_swap",
     "nano_cpus",
 )
-_NOT_UPDATABLE = (
-    "blkio_weight_device",
+_THROTTLES = (
     "blkio_device_read_bps",
     "blkio_device_write_bps",
     "blkio_device_read_iops",
     "blkio_device_write_iops",
+)
+_OF_DEVICES = ("blkio_weight_device", *_THROTTLES)
+_NOT_UPDATABLE = (
     "devices",
     "device_cgroup_rules",
     "device_requests",
@@ -52,6 +57,26 @@ _NOT_UPDATABLE = (
     "oom_kill_disable",
     "ulimits",
 )
+
+
+# What the kernel itself says for "no limit", in bytes and in operations, in both its hierarchies.
+_UNLIMITED = 2**64 - 1
+
+
+class DeviceLimits(Api, frozen=True):
+    """The limits of an update that are for single devices: None leaves a kind as it is, an empty
+    list takes its limits away.
+    """
+
+    blkio_weight_device: list[WeightDevice] | None = None
+    blkio_device_read_bps: list[ThrottleDevice] | None = None
+    blkio_device_write_bps: list[ThrottleDevice] | None = None
+    blkio_device_read_iops: list[ThrottleDevice] | None = field(
+        default=None, name="BlkioDeviceReadIOps"
+    )
+    blkio_device_write_iops: list[ThrottleDevice] | None = field(
+        default=None, name="BlkioDeviceWriteIOps"
+    )
 
 
 class Update:
@@ -66,10 +91,16 @@ class Update:
         self._runtimes = runtimes
         self._controllers = controllers
 
-    async def __call__(self, ref: str, asked: HostConfig) -> list[str]:
-        """-> warnings. `asked` holds the values to change; what it leaves out stays."""
+    async def __call__(
+        self, ref: str, asked: HostConfig, of_devices: DeviceLimits | None = None
+    ) -> list[str]:
+        """-> warnings. `asked` holds the values to change; what it leaves out stays.
+
+        `of_devices` is None for a client to whom these cannot be changed.
+        """
         record = self._containers.find(ref)
-        for attribute in _NOT_UPDATABLE:
+        refused = _NOT_UPDATABLE if of_devices is not None else (*_OF_DEVICES, *_NOT_UPDATABLE)
+        for attribute in refused:
             if getattr(asked, attribute):
                 raise Unsupported(f"{attribute} of a container cannot be updated by this engine")
         live = self._containers.live(record)
@@ -77,14 +108,16 @@ class Update:
             present = self._containers.get(record.id)
             if present is None or live.removing:
                 raise no_such_container(ref)
-            host, warnings = self._updated(present, asked)
+            host, warnings = self._updated(present, asked, of_devices or DeviceLimits())
             changed = msgspec.structs.replace(present, host_config=host)
             if present.running:
-                await self._apply(changed)
+                await self._apply(changed, lifted(present.host_config, host))
             await self._containers.save(changed, occurrence(changed, "update"))
         return warnings
 
-    def _updated(self, record: ContainerRecord, asked: HostConfig) -> tuple[HostConfig, list[str]]:
+    def _updated(
+        self, record: ContainerRecord, asked: HostConfig, of_devices: DeviceLimits
+    ) -> tuple[HostConfig, list[str]]:
         host = record.host_config
         # -1 of memory swap and pids is "no limit" and counts as given; 0 is "not given".
         given = {name: value for name in _LIMITS if (value := getattr(asked, name))}
@@ -110,6 +143,9 @@ class Update:
             )
         if asked.pids_limit is not None:
             given["pids_limit"] = asked.pids_limit
+        for name in _OF_DEVICES:
+            if (limits := getattr(of_devices, name)) is not None:
+                given[name] = limits
         policy = asked.restart_policy
         if policy.name:
             check_restart_policy(policy)
@@ -122,8 +158,12 @@ class Update:
         host = msgspec.structs.replace(host, **given)
         return resources.checked(host, self._controllers(), update=True)
 
-    async def _apply(self, record: ContainerRecord) -> None:
-        host = record.host_config
+    async def _apply(self, record: ContainerRecord, lifted: Mapping[str, Any]) -> None:
+        """`lifted`: limits that are to go, in the form of those that are to hold."""
+        host = msgspec.structs.replace(
+            record.host_config,
+            **{name: [*getattr(record.host_config, name), *old] for name, old in lifted.items()},
+        )
         found = await asyncio.to_thread(devices.look_up, host) if devices.needed(host) else None
         try:
             await self._runtimes[host.runtime].update(
@@ -131,3 +171,20 @@ class Update:
             )
         except NaruError as error:
             raise InternalError(f"Cannot update container {record.id}: {error}") from error
+
+
+def lifted(before: HostConfig, after: HostConfig) -> dict[str, list[ThrottleDevice]]:
+    """By attribute, what makes the kernel forget the limits of devices that have none any more."""
+    weighed = {device.path for device in after.blkio_weight_device}
+    if any(device.path not in weighed for device in before.blkio_weight_device):
+        # The OCI runtime writes numbers alone, and the kernel wants the word "default".
+        raise Unsupported(
+            "BlkioWeightDevice: the weight of a device cannot be taken from a running container"
+        )
+    gone = {}
+    for name in _THROTTLES:
+        kept = {device.path for device in getattr(after, name)}
+        old = [device for device in getattr(before, name) if device.path not in kept]
+        if old:
+            gone[name] = [ThrottleDevice(path=device.path, rate=_UNLIMITED) for device in old]
+    return gone

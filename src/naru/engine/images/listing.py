@@ -30,8 +30,9 @@ class Listing:
         filters: Mapping[str, Sequence[str]] | None = None,
         shared_size: bool = False,
         manifests: bool = False,
+        identity: bool = False,
     ) -> list[dict[str, Any]]:
-        """`GET /images/json`, newest first."""
+        """`GET /images/json`, newest first. `identity` is of the manifests."""
         given = dict(filters or {})
         image_filters.check(given, image_filters.LIST)
         library = self._library
@@ -57,7 +58,7 @@ class Listing:
                 continue  # a step on the way to another image
             summary = _summary(image, own, shared.get(image.id, -1), used[image.id])
             if manifests:
-                summary["Manifests"] = self.manifests(image)
+                summary["Manifests"] = self.manifests(image, identity=identity)
                 summary["Descriptor"] = self._descriptor(image)
             shown.append(summary)
         shown.sort(key=lambda item: item["Created"], reverse=True)
@@ -137,6 +138,8 @@ class Listing:
             shown["Manifests"] = self.manifests(image)
         if image.manifest:
             shown["Descriptor"] = self._descriptor(image)
+        if image.origins:
+            shown["Identity"] = identity_of(image)
         return shown
 
     def history(self, ref: str, *, platform: Platform | None = None) -> list[dict[str, Any]]:
@@ -170,9 +173,20 @@ class Listing:
             ancestor = library.records.images.get(ancestor.parent)
         return shown
 
-    def manifests(self, image: ImageRecord) -> list[dict[str, Any]]:
+    def manifests(self, image: ImageRecord, *, identity: bool = False) -> list[dict[str, Any]]:
         """`ImageManifestSummary` of what the image's index names, or of the image alone."""
         here = {i.manifest: i for i in platforms.companions(image, self._library.records)}
+        shown = self._manifests(image, here)
+        if identity:
+            for item in shown:
+                found = here.get(item["ID"])
+                if found is not None and found.origins:
+                    item["ImageData"]["Identity"] = identity_of(found)
+        return shown
+
+    def _manifests(
+        self, image: ImageRecord, here: Mapping[str, ImageRecord]
+    ) -> list[dict[str, Any]]:
         if not image.index:
             return [self._here(image, self._manifest(image.manifest))] if image.manifest else []
         entries = read_manifest(self._library.blobs.read(image.index)).manifests
@@ -209,6 +223,11 @@ class Listing:
     def _manifest(self, digest: str) -> Descriptor:
         data = self._library.blobs.read(digest)
         return Descriptor(media_type=read_manifest(data).media_type, digest=digest, size=len(data))
+
+
+def identity_of(image: ImageRecord) -> dict[str, Any]:
+    """`Identity`, for an image with origins: the registries that it was at, whatever its names."""
+    return {"Pull": [{"Repository": repository} for repository in image.origins]}
 
 
 def _describe(descriptor: Descriptor) -> dict[str, Any]:
@@ -251,7 +270,7 @@ def _summary(
     image: ImageRecord, names: Sequence[Reference], shared: int, containers: int
 ) -> dict[str, Any]:
     return {
-        "Containers": containers if shared >= 0 else -1,
+        "Containers": containers,
         "Created": image.created // 1_000_000_000,
         "Id": image.id,
         "Labels": image.labels or None,

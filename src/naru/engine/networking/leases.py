@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from naru.network import ipam
 from naru.network.driver import Endpoint
-from naru.network.ipam import Leases
+from naru.network.ipam import Leases, Occupied
 from naru.spec.errors import NaruError
 from naru.spec.networks import EndpointIPAMConfig, NetworkRecord
 
@@ -36,6 +36,11 @@ class AddressBook:
     def active(self, network_id: str) -> dict[str, str]:
         """The network's endpoints, and whose they are: endpoint id -> container id."""
         return dict(self._active.get(network_id, {}))
+
+    def occupied(self, network: NetworkRecord) -> dict[str, Occupied]:
+        """By subnet."""
+        pools = zip(network.ipam.config, self._of(network), strict=True)
+        return {config.subnet: pool.occupied() for config, pool in pools}
 
     def lease(
         self,

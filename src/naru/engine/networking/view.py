@@ -11,13 +11,40 @@ from typing import Any
 import msgspec
 
 from naru.network.driver import Endpoint
+from naru.network.ipam import Occupied
 from naru.spec.containers import ContainerRecord
 from naru.spec.events import Event
 from naru.spec.networks import EndpointSettings, NetworkRecord
 
+_MOST = 2**64 - 1  # what the API counts up to
 
-def network(record: NetworkRecord, members: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """`Network` of the API; `members` is its `Containers`."""
+
+def inspected(
+    record: NetworkRecord, members: Mapping[str, Any], subnets: Mapping[str, Occupied]
+) -> dict[str, Any]:
+    """`NetworkInspect` of the API; `members` is its `Containers`."""
+    summary = network(record)
+    last = {name: summary.pop(name) for name in ("Options", "Labels")}
+    return {
+        **summary,
+        "Containers": dict(members),
+        **last,
+        "Status": {
+            "IPAM": {
+                "Subnets": {
+                    subnet: {
+                        "IPsInUse": min(found.in_use, _MOST),
+                        "DynamicIPsAvailable": min(found.available, _MOST),
+                    }
+                    for subnet, found in subnets.items()
+                }
+            }
+        },
+    }
+
+
+def network(record: NetworkRecord) -> dict[str, Any]:
+    """`Network` of the API, and all that a list shows."""
     return {
         "Name": record.name,
         "Id": record.id,
@@ -36,14 +63,13 @@ def network(record: NetworkRecord, members: Mapping[str, Any] | None = None) -> 
         "Ingress": False,
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": False,
-        "Containers": dict(members or {}),
         "Options": record.options,
         "Labels": record.labels,
     }
 
 
 def member(name: str, endpoint: Endpoint) -> dict[str, str]:
-    """`NetworkContainer` of the API."""
+    """`EndpointResource` of the API."""
     return {
         "Name": name,
         "EndpointID": endpoint.id,
@@ -60,30 +86,11 @@ def settings(
     ports: Mapping[str, Any],
     key: Path | None,
 ) -> dict[str, Any]:
-    """`NetworkSettings` of inspect; `key` is the namespace's path while there is one.
-
-    The members outside `Networks` are those of the default bridge, as they were before Docker
-    had networks.
-    """
-    first = endpoints.get("bridge", EndpointSettings())
+    """`NetworkSettings` of inspect; `key` is the namespace's path while there is one."""
     return {
-        "Bridge": "",
         "SandboxID": sandbox_id(record.id) if key is not None else "",
         "SandboxKey": str(key) if key is not None else "",
         "Ports": dict(ports),
-        "HairpinMode": False,
-        "LinkLocalIPv6Address": "",
-        "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": None,
-        "SecondaryIPv6Addresses": None,
-        "EndpointID": first.endpoint_id,
-        "Gateway": first.gateway,
-        "GlobalIPv6Address": first.global_ipv6_address,
-        "GlobalIPv6PrefixLen": first.global_ipv6_prefix_len,
-        "IPAddress": first.ip_address,
-        "IPPrefixLen": first.ip_prefix_len,
-        "IPv6Gateway": first.ipv6_gateway,
-        "MacAddress": first.mac_address,
         "Networks": {name: _endpoint(each) for name, each in endpoints.items()},
     }
 

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.engine.containers.world import World
 
 from naru.engine.containers import doomed_volumes, persevere
+from naru.engine.containers.update import DeviceLimits
 from naru.runtime.supervisor_link import LinkLost
-from naru.spec.containers import RestartPolicy, Status
-from naru.spec.errors import Conflict, InternalError, InvalidParameter, NotFound
+from naru.spec.containers import HostConfig, RestartPolicy, Status, ThrottleDevice, WeightDevice
+from naru.spec.errors import Conflict, InternalError, InvalidParameter, NotFound, Unsupported
 
 DEADLINE = 60
 
@@ -376,6 +379,59 @@ async def test_update_reaches_a_running_container(world: World) -> None:
     assert await world.lifecycle.update(record.id, asked) == []
     assert world.runtime.updated["memory"] == {"limit": 10**7}
     assert world.now(record).host_config.cpu_shares == 5
+
+
+async def test_update_of_the_limits_of_devices(world: World) -> None:
+    null, zero = os.stat("/dev/null").st_rdev, os.stat("/dev/zero").st_rdev
+    record = await world.create()
+    await world.lifecycle.start(record.id)
+
+    async def update(**limits: list[ThrottleDevice]) -> dict[str, Any]:
+        await world.lifecycle.update(record.id, HostConfig(), DeviceLimits(**limits))
+        block: dict[str, Any] = world.runtime.updated.get("blockIO", {})
+        return {
+            name: {(rule["major"], rule["minor"]): rule["rate"] for rule in rules}
+            for name, rules in block.items()
+        }
+
+    def of(device: int) -> tuple[int, int]:
+        return os.major(device), os.minor(device)
+
+    one = ThrottleDevice(path="/dev/null", rate=1000)
+    other = ThrottleDevice(path="/dev/zero", rate=2000)
+    assert await update(blkio_device_read_bps=[one]) == {
+        "throttleReadBpsDevice": {of(null): 1000},
+    }
+    # What is not named stays; a device that is named no more is unlimited.
+    assert await update(blkio_device_write_iops=[other]) == {
+        "throttleReadBpsDevice": {of(null): 1000},
+        "throttleWriteIOPSDevice": {of(zero): 2000},
+    }
+    assert await update(blkio_device_read_bps=[other]) == {
+        "throttleReadBpsDevice": {of(zero): 2000, of(null): 2**64 - 1},
+        "throttleWriteIOPSDevice": {of(zero): 2000},
+    }
+    assert await update(blkio_device_read_bps=[], blkio_device_write_iops=[]) == {
+        "throttleReadBpsDevice": {of(zero): 2**64 - 1},
+        "throttleWriteIOPSDevice": {of(zero): 2**64 - 1},
+    }
+    assert await update() == {}
+    assert world.now(record).host_config.blkio_device_read_bps == []
+
+
+async def test_limits_of_devices_that_cannot_be_updated(world: World) -> None:
+    record = await world.create()
+    asked = HostConfig(blkio_device_read_bps=[ThrottleDevice(path="/dev/null", rate=1000)])
+    with pytest.raises(Unsupported, match="blkio_device_read_bps"):
+        await world.lifecycle.update(record.id, asked)  # of a client that knows no such update
+    weight = WeightDevice(path="/dev/null", weight=100)
+    await world.lifecycle.update(
+        record.id, HostConfig(), DeviceLimits(blkio_weight_device=[weight])
+    )
+    await world.lifecycle.start(record.id)
+    with pytest.raises(Unsupported, match="BlkioWeightDevice"):
+        await world.lifecycle.update(record.id, HostConfig(), DeviceLimits(blkio_weight_device=[]))
+    assert world.now(record).host_config.blkio_weight_device == [weight]
 
 
 async def test_volumes_of_an_interrupted_create_go_with_it(world: World) -> None:

@@ -106,6 +106,15 @@ def test_bad_filters(bad: dict[str, list[str]]) -> None:
         filters.for_list(bad, LOOKUPS)
 
 
+def test_the_health_of_a_listing_is_that_of_a_running_container() -> None:
+    ill = Health(status="unhealthy", failing_streak=3)
+    running = ContainerState(status=Status.RUNNING, health=ill)
+    assert status.health_summary(running) == {"Status": "unhealthy", "FailingStreak": 3}
+    none = {"Status": "none", "FailingStreak": 0}
+    assert status.health_summary(ContainerState(status=Status.RUNNING)) == none
+    assert status.health_summary(ContainerState(status=Status.EXITED, health=ill)) == none
+
+
 def test_prune_filters() -> None:
     now = 200 * SECOND
     assert filters.for_prune({"until": ["60s"]}, now).matches(RECORD)
