@@ -141,4 +141,5 @@ OMISSIONS: tuple[Omission, ...] = (
     Omission("container.inspect", (1, 52), within("Config", without("MacAddress"))),
     Omission("container.inspect", (1, 52), within("Config", without_empty("OnBuild"))),
     Omission("container.inspect", (1, 52), within("HostConfig", without("KernelMemoryTCP"))),
+    Omission("progress", (1, 52), without("progress")),
 )

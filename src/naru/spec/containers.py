@@ -1,7 +1,8 @@
 """The containers of the Engine API, and Naru's record of one.
 
 `ContainerConfig`, `HostConfig` and their parts have the fields of the Engine API 1.55 definitions
-of the same names, and those that older versions had. They are immutable: a change is a new value (`msgspec.structs.replace`).
+of the same names, and those that older versions had. They are immutable: a change is a new value
+(`msgspec.structs.replace`).
 """
 
 from __future__ import annotations

@@ -193,3 +193,9 @@ def test_the_first_members_of_events_until_1_51() -> None:
     assert shape((1, 51), "event", image) == {"status": "pull", "id": "x", **image}
     network = {"Type": "network", "Action": "create", "Actor": {"ID": "n", "Attributes": {}}}
     assert shape((1, 51), "event", network) == network
+
+
+def test_progress_is_no_more_drawn_for_new_clients() -> None:
+    message = {"status": "Downloading", "progressDetail": {"current": 1}, "progress": "[>  ]"}
+    assert shape((1, 51), "progress", message) == message
+    assert "progress" not in shape((1, 52), "progress", message)

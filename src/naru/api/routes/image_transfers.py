@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
+from naru.api import versions
 from naru.api.messages import Answer, Request, Router, Stream
+from naru.api.old_shapes import Change
 from naru.api.routes.images import read_platform
 from naru.engine.images.imports import Importer
 from naru.engine.images.load import Loader
@@ -58,7 +60,7 @@ class ImageTransferRoutes:
             platform=platform,
             all_tags=reference.bare,
         )
-        return Stream(encode_messages(messages))
+        return Stream(_encoded(messages, request))
 
     async def _import(self, request: Request) -> Stream:
         query = request.query
@@ -82,7 +84,7 @@ class ImageTransferRoutes:
                 image = await self._importer.import_url(source, **options)
             yield status(image.id)
 
-        return Stream(encode_messages(messages()))
+        return Stream(_encoded(messages(), request))
 
     async def load(self, request: Request) -> Stream:
         quiet = request.query.flag("quiet")
@@ -93,7 +95,7 @@ class ImageTransferRoutes:
                 if not quiet or "stream" in message:
                     yield message
 
-        return Stream(encode_messages(messages()))
+        return Stream(_encoded(messages(), request))
 
     async def save(self, request: Request) -> Stream:
         pieces = self._saver.save([request.params["name"]], platforms=_platforms(request))
@@ -119,20 +121,28 @@ class ImageTransferRoutes:
             credentials=decode_header(request.headers.get("x-registry-auth", "")),
             platform=platform,
         )
-        return Stream(encode_messages(messages))
+        return Stream(_encoded(messages, request))
 
 
-async def encode_messages(messages: AsyncIterator[Message]) -> AsyncIterator[bytes]:
-    """One JSON object a line; an error behind the first one is a message too."""
+async def encode_messages(
+    messages: AsyncIterator[Message], changes: Sequence[Change] = ()
+) -> AsyncIterator[bytes]:
+    """One JSON object a line, each changed; an error behind the first one is a message too."""
     begun = False
     try:
         async for message in messages:
             begun = True
+            for change in changes:
+                message = change(message)
             yield msgspec.json.encode(message) + b"\r\n"
     except NaruError as error:
         if not begun:
             raise
         yield msgspec.json.encode(failure(str(error))) + b"\r\n"
+
+
+def _encoded(messages: AsyncIterator[Message], request: Request) -> AsyncIterator[bytes]:
+    return encode_messages(messages, versions.changes(request.version, "progress"))
 
 
 def _platform(text: str) -> Platform | None:
