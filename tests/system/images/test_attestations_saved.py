@@ -232,6 +232,9 @@ async def test_a_large_sbom(images: Images, registry: str) -> None:
     told = await collect(images.pusher.push(parse(name)))
     assert [m["aux"]["Digest"] for m in told if "aux" in m] == [digest]
     await remove(images, name)
+    await collect(images.puller.pull(parse(name)))
+    assert await save(images, name) == saved
+    await remove(images, name)
 
 
 async def test_none_is_taken_for_an_image(images: Images) -> None:

@@ -60,8 +60,11 @@ async def _fetch_one(
     for part in parts:
         lease.add(part.digest)
         if not blobs.has(part.digest):
-            document = await repository.document(part.digest, part.size)
-            await asyncio.to_thread(blobs.put, document)
+            # An SBOM may be larger than what is read whole.
+            with blobs.ingest() as ingest:
+                async for piece in repository.blob(part.digest, part.size):
+                    await asyncio.to_thread(ingest.write, piece)
+                await asyncio.to_thread(ingest.commit, part.digest)
     await asyncio.to_thread(blobs.put, data)
     return [entry.digest, *(part.digest for part in parts)]
 
