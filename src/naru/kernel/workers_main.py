@@ -22,7 +22,7 @@ import select
 import signal
 import socket
 import struct
-from typing import Any, Final
+from typing import Final
 
 from naru.kernel.syscalls import libc
 
@@ -47,6 +47,10 @@ def main(control_fd: int, lock: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's; the daemon decides
     control = socket.socket(fileno=control_fd)
     _Server(control).serve()
+
+
+in_worker = False
+"""Whether this process is one that `kernel.workers` began for a job."""
 
 
 class _Server:
@@ -96,6 +100,8 @@ class _Server:
 
 def _work(server: int, job: socket.socket, fds: list[int]) -> None:
     """In the forked process; never returns."""
+    global in_worker
+    in_worker = True
     status = 1
     try:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -109,15 +115,18 @@ def _work(server: int, job: socket.socket, fds: list[int]) -> None:
 
 
 def _answer(request: bytes, fds: list[int]) -> bytes:
-    answer: tuple[bool, Any]
     try:
         function, arguments = pickle.loads(request)
-        answer = (True, function(fds, *arguments))
+        data = pickle.dumps((True, function(fds, *arguments)))
     except BaseException as error:
-        answer = (False, error)
-    try:
-        data = pickle.dumps(answer)
-        pickle.loads(data)  # an exception with a signature of its own can be written, not read
-    except Exception:
-        data = pickle.dumps((False, OSError(f"{type(answer[1]).__name__}: {answer[1]}")))
+        data = pickle.dumps((False, sendable(error)))
     return SIZE.pack(len(data)) + data
+
+
+def sendable(error: BaseException) -> BaseException:
+    """The error, or its text: one with a signature of its own can be pickled, not read again."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return OSError(f"{type(error).__name__}: {error}")
+    return error

@@ -15,10 +15,11 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
 from naru.kernel.writeback import Writeback
+from naru.store.beside import Beside
 from naru.store.directories import Directories
 from naru.store.removal import remove
 from naru.store.tarentry import (
@@ -81,6 +82,7 @@ class Extractor:
         self._track = whiteouts is not None
         self._witness = witness
         self._times: dict[str, int] = {}  # of directories, set when their content is complete
+        self._beside = Beside(self._write_beside, self._directories.forget)
         self.written = 0
         self.implied: set[str] = set()
         """Directories that no member speaks of, only of their content."""
@@ -91,6 +93,7 @@ class Extractor:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._beside.close()
         self._directories.close()
 
     def extract(self, archive: BinaryIO) -> int:
@@ -99,13 +102,9 @@ class Extractor:
         for entry in reader:
             try:
                 self._member(reader, entry)
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                reason = os.strerror(error.errno) if error.errno else str(error)
-                raise ExtractError(f"{entry.name!r}: {reason}") from error
-            except OverflowError as error:
-                raise ExtractError(f"{entry.name!r}: {error}") from error
+            except (OSError, OverflowError) as error:
+                raise _told(error, entry.name) from None
+        self._beside.settle()
         self._show_replaced()
         self._finish_directories()
         return self.written
@@ -122,6 +121,9 @@ class Extractor:
         if self._whiteouts is not None and name.startswith(PREFIX):
             self._whiteout(self._whiteouts, parent, name)
             return
+        if self._went_beside(reader, entry, path, parent):
+            return
+        self._beside.before(entry.kind, path, parent)
         directory, inherits_gid = self._directories.get(parent)
         if entry.kind == REGULAR:
             self._file(reader, entry, directory, name, path, inherits_gid)
@@ -129,7 +131,7 @@ class Extractor:
             self._make_directory(entry, directory, name, path, inherits_gid)
         elif entry.kind == SYMLINK:
             self._replacing(
-                lambda: os.symlink(entry.linkname, name, dir_fd=directory), directory, name
+                lambda: os.symlink(entry.linkname, name, dir_fd=directory), directory, name, entry
             )
             self._attributes(entry, directory, name, inherits_gid)
         elif entry.kind == HARDLINK:
@@ -137,7 +139,9 @@ class Extractor:
         elif entry.kind in _SPECIAL:
             mode = _SPECIAL[entry.kind] | (entry.mode & 0o777)
             device = os.makedev(entry.devmajor, entry.devminor)
-            self._replacing(lambda: os.mknod(name, mode, device, dir_fd=directory), directory, name)
+            self._replacing(
+                lambda: os.mknod(name, mode, device, dir_fd=directory), directory, name, entry
+            )
             self._attributes(entry, directory, name, inherits_gid)
         else:
             raise TarError(f"{entry.name!r}: unhandled tar header type {ord(entry.kind)}")
@@ -148,6 +152,7 @@ class Extractor:
 
     def _implied(self, path: str) -> None:
         self.implied.add(path)
+        self._beside.made(path)
         if self._track:
             self._mine.add(path)
 
@@ -161,9 +166,10 @@ class Extractor:
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
             fresh = not stat.S_ISDIR(found.st_mode)
             if fresh:
-                self._replace(directory, name)
+                self._replace(directory, name, entry)
                 os.mkdir(name, entry.mode & 0o777, dir_fd=directory)
             else:
+                self._beside.shut(path)
                 self._directories.changed(path)
         self._attributes(entry, directory, name, inherits or not fresh)
         if self._whiteouts is not None and path in self._hidden:
@@ -171,10 +177,13 @@ class Extractor:
             self._whiteouts.make_opaque(opened, lambda child: f"{path}/{child}" in self._mine)
         self._times[path] = entry.mtime
         self.implied.discard(path)
+        if fresh:
+            self._beside.made(path)
 
     def _root_attributes(self, entry: Entry) -> None:
         root = self._directories.root
         self.root_named = True
+        self._beside.shut("")
         if self._is_root:
             os.fchown(root, *self._owner_of(entry))
         os.fchmod(root, entry.mode)
@@ -185,8 +194,7 @@ class Extractor:
     def _finish_directories(self) -> None:
         for path, mtime in reversed(self._times.items()):
             parent, _, name = path.rpartition("/")
-            # A later member may have replaced the directory or its parent.
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            with _unless_replaced():
                 directory, _inherits = (
                     self._directories.get(parent) if path else (self._directories.root, False)
                 )
@@ -198,12 +206,7 @@ class Extractor:
     def _file(
         self, reader: TarReader, entry: Entry, directory: int, name: str, path: str, inherits: bool
     ) -> None:
-        mode = entry.mode
-        try:
-            fd = os.open(name, _CREATE, mode & 0o777, dir_fd=directory)
-        except FileExistsError:
-            self._replace(directory, name)
-            fd = os.open(name, _CREATE, mode & 0o777, dir_fd=directory)
+        fd = self._created(directory, name, entry)
         try:
             if entry.sparse is not None:
                 self._sparse(reader, entry, fd)
@@ -212,16 +215,62 @@ class Extractor:
                     self._witness.file(reader.offset, entry.stored, path)
                 _copy(reader, fd)
             self.written += entry.stored
-            if self._is_root and (inherits or entry.uid or entry.gid or self._owner):
-                os.fchown(fd, *self._owner_of(entry))
-            if mode & ~0o777 or mode & self._umask:
-                os.fchmod(fd, mode)  # after chown, which clears setuid
-            if entry.xattrs:
-                self._xattrs(entry, fd)
-            mtime = entry.mtime
-            os.utime(fd, ns=(mtime, mtime))
+            self._file_attributes(fd, entry, inherits)
         finally:
             os.close(fd)
+
+    def _created(self, directory: int, name: str, entry: Entry) -> int:
+        try:
+            return os.open(name, _CREATE, entry.mode & 0o777, dir_fd=directory)
+        except FileExistsError:
+            self._replace(directory, name, entry)
+            return os.open(name, _CREATE, entry.mode & 0o777, dir_fd=directory)
+
+    def _file_attributes(self, fd: int, entry: Entry, inherits: bool) -> None:
+        mode, mtime = entry.mode, entry.mtime
+        if self._is_root and (inherits or entry.uid or entry.gid or self._owner):
+            os.fchown(fd, *self._owner_of(entry))
+        if mode & ~0o777 or mode & self._umask:
+            os.fchmod(fd, mode)  # after chown, which clears setuid
+        if entry.xattrs:
+            self._xattrs(entry, fd)
+        os.utime(fd, ns=(mtime, mtime))
+
+    def _went_beside(self, reader: TarReader, entry: Entry, path: str, parent: str) -> bool:
+        """Whether another process sees to it: a small file that nothing else depends on."""
+        if entry.kind != REGULAR or entry.sparse is not None:
+            return False
+        if not self._beside.takes(path, parent):
+            return False
+        if path in self._times or (self._track and path in self._mine):
+            return False
+        offset = reader.offset
+        data = reader.at_once()
+        if data is None:
+            return False
+        if self._witness is not None and data:
+            self._witness.file(offset, len(data), path)
+        self.written += len(data)
+        self._beside.give(path, entry, data)
+        if self._track:
+            self._mine.add(path)
+        return True
+
+    def _write_beside(self, path: str, entry: Entry, data: memoryview) -> None:
+        """In the other process."""
+        try:
+            if self._directories.stale:
+                self._directories.close_stale()
+            parent, _, name = path.rpartition("/")
+            directory, inherits = self._directories.get(parent)
+            fd = self._created(directory, name, entry)
+            try:
+                _write_all(fd, data)
+                self._file_attributes(fd, entry, inherits)
+            finally:
+                os.close(fd)
+        except (OSError, OverflowError) as error:
+            raise _told(error, path) from None
 
     def _sparse(self, reader: TarReader, entry: Entry, fd: int) -> None:
         regions = iter(entry.sparse or ())
@@ -247,20 +296,25 @@ class Extractor:
                 ),
                 directory,
                 name,
+                entry,
             )
         finally:
             if ours:
                 os.close(source)
 
-    def _replacing(self, make: Callable[[], None], directory: int, name: str) -> None:
+    def _replacing(self, make: Callable[[], None], directory: int, name: str, entry: Entry) -> None:
         try:
             make()
         except FileExistsError:
-            self._replace(directory, name)
+            self._replace(directory, name, entry)
             make()
 
-    def _replace(self, directory: int, name: str) -> None:
+    def _replace(self, directory: int, name: str, entry: Entry) -> None:
         """Make room for a member whose name is taken: the last one wins."""
+        self._beside.reset()
+        path = _clean(entry.name)
+        for gone in [each for each in self._times if f"{each}/".startswith(f"{path}/")]:
+            del self._times[gone]
         if self._witness is not None:
             self._witness.replacing()
         with contextlib.suppress(FileNotFoundError):
@@ -313,6 +367,7 @@ class Extractor:
     # -- whiteouts ------------------------------------------------------------------------------
 
     def _whiteout(self, whiteouts: Whiteouts, parent: str, name: str) -> None:
+        self._beside.reset()
         if name == OPAQUE:
             directory, _inherits = self._directories.get(parent)
             below = parent + "/" if parent else ""
@@ -333,16 +388,18 @@ class Extractor:
             whiteouts.hide(directory, hidden)
             return
         # It speaks of the layers below, not of what this layer put in its place.
-        with contextlib.suppress(NotADirectoryError, FileNotFoundError):
-            opened, _inherits = self._directories.get(path)
-            whiteouts.make_opaque(opened, lambda child: f"{path}/{child}" in self._mine)
+        with _unless_replaced():
+            # What a link of this layer leads to is not hidden with it.
+            if stat.S_ISDIR(os.stat(hidden, dir_fd=directory, follow_symlinks=False).st_mode):
+                opened, _inherits = self._directories.get(path)
+                whiteouts.make_opaque(opened, lambda child: f"{path}/{child}" in self._mine)
 
     def _show_replaced(self) -> None:
         if self._whiteouts is None:
             return
         for path in self._hidden & self._mine:
             parent, _, name = path.rpartition("/")
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            with _unless_replaced():
                 self._whiteouts.replaced(self._directories.get(parent)[0], name)
 
 
@@ -360,6 +417,25 @@ def _clean(name: str) -> str:
         elif part not in ("", "."):
             parts.append(part)
     return "/".join(parts)
+
+
+@contextlib.contextmanager
+def _unless_replaced() -> Iterator[None]:
+    """A later member may have replaced a directory on the way, even by a link to itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+
+
+def _told(error: OSError | OverflowError, name: str) -> Exception:
+    """What goes wrong with a member is said of it, but for a full disk."""
+    if not isinstance(error, OSError):
+        return ExtractError(f"{name!r}: {error}")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    return ExtractError(f"{name!r}: {os.strerror(error.errno) if error.errno else error}")
 
 
 def _copy(reader: TarReader, fd: int) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from naru.kernel import workers_main
+from naru.store import beside
 from naru.store.extract import ExtractError, Extractor, extract
 from naru.store.removal import remove_tree
 from naru.store.tarentry import CHARDEV, DIRECTORY, FIFO, HARDLINK, SYMLINK, Entry, TarError
@@ -42,6 +44,14 @@ def tree(root: Path) -> dict[str, str]:
         )
         for path in sorted(root.rglob("*"))
     }  # fmt: skip
+
+
+@pytest.fixture(autouse=True, params=["alone", "beside"])
+def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it twice: by one process, and with small files written by another from the start."""
+    if request.param == "beside":
+        monkeypatch.setattr(workers_main, "in_worker", True)
+        monkeypatch.setattr(beside, "_BEGIN", 0)
 
 
 @pytest.fixture
@@ -265,3 +275,27 @@ def test_the_root_has_attributes_of_its_own(root: Path) -> None:
     extract(archive([Entry("./", DIRECTORY, mode=0o1750, mtime=10**18), (Entry("f"), b"x")]), root)
     assert stat.S_IMODE(root.stat().st_mode) == 0o1750
     assert root.stat().st_mtime_ns == 10**18
+
+
+def test_a_directory_that_a_link_to_itself_replaces_is_no_error(root: Path) -> None:
+    extract(
+        archive([Entry("d/e/f", DIRECTORY, mtime=10**18), Entry("d/e", SYMLINK, linkname="e")]),
+        root,
+    )
+    assert tree(root) == {"d": "dir", "d/e": "->e"}
+
+
+def test_a_file_in_a_directorys_place_has_its_own_time(root: Path) -> None:
+    members = [Entry("d", DIRECTORY, mtime=10**18), (Entry("d", mtime=5 * 10**17), b"x")]
+    extract(archive(members), root)
+    assert (root / "d").stat().st_mtime_ns == 5 * 10**17
+
+
+def test_hiding_a_name_does_not_hide_what_its_link_leads_to(root: Path) -> None:
+    members = [(Entry("kept/file"), b"x"), Entry("link", SYMLINK, linkname="kept")]
+    (root / "kept").mkdir()
+    (root / "kept/older").write_text("y")
+    extract(archive([*members, Entry(".wh.link")]), root, whiteouts=DeleteWhiteouts())
+    assert tree(root) == {
+        "kept": "dir", "kept/file": "x", "kept/older": "y", "link": "->kept",
+    }  # fmt: skip

@@ -16,7 +16,6 @@ from naru.store.compression import Inflated
 from naru.store.diff import TreeDiff
 from naru.store.extract import ExtractError, Extractor
 from naru.store.tarentry import DIRECTORY, Entry, TarError
-from naru.store.tarstream import TarReader
 
 _BUFFER = 1 << 18
 
@@ -50,20 +49,15 @@ class _KindKeeper(Extractor):
     def __init__(self, root: str, *, keep: bool, owner: tuple[int, int] | None) -> None:
         super().__init__(root, owner=None if owner is None else lambda uid, gid: owner)
         self._keep = keep
-        self._current = Entry("")
 
-    def _member(self, reader: TarReader, entry: Entry) -> None:
-        self._current = entry
-        super()._member(reader, entry)
-
-    def _replace(self, directory: int, name: str) -> None:
+    def _replace(self, directory: int, name: str, entry: Entry) -> None:
         """Called when something is in a member's place, unless both are directories."""
         if self._keep:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             is_directory = stat.S_ISDIR(status.st_mode)
-            shown = self._current.name.rstrip("/")
-            if is_directory and self._current.kind != DIRECTORY:
+            shown = entry.name.rstrip("/")
+            if is_directory and entry.kind != DIRECTORY:
                 raise InvalidParameter(f'cannot overwrite directory "{shown}" with non-directory')
-            if not is_directory and self._current.kind == DIRECTORY:
+            if not is_directory and entry.kind == DIRECTORY:
                 raise InvalidParameter(f'cannot overwrite non-directory "{shown}" with directory')
-        super()._replace(directory, name)
+        super()._replace(directory, name, entry)
