@@ -23,11 +23,13 @@ from naru.engine.volume_homes import Leftover, VolumeHomes, volume_of
 from naru.engine.volume_options import check_name, check_options, needs_mount
 from naru.kernel import mounts
 from naru.spec.containers import ContainerRecord
-from naru.spec.errors import Conflict, InternalError, NotFound, no_such_volume
+from naru.spec.errors import Conflict, InternalError, NoSpace, NotFound, no_such_volume
 from naru.spec.events import Event
 from naru.spec.volumes import VolumeRecord
 from naru.store.diff import usage_of
 from naru.store.records import Records, delete, put
+from naru.store.room import Room, is_full
+from naru.store.treecopy import unmetered
 
 _log = logging.getLogger(__name__)
 
@@ -48,10 +50,11 @@ class VolumeUsage(NamedTuple):
 
 
 class Volumes:
-    def __init__(self, *, root: Path, records: Records) -> None:
-        """`root` is `<data-root>/volumes`."""
+    def __init__(self, *, root: Path, records: Records, room: Room | None = None) -> None:
+        """`root` is `<data-root>/volumes`; `room` is what must stay free of the data root."""
         self._homes = VolumeHomes(root)
         self._records = records
+        self._room = room
         self._locks: dict[str, asyncio.Lock] = {}
         self._mounted: dict[str, set[str]] = {}  # volume -> containers for which it is mounted
         self._pruning = False
@@ -174,11 +177,17 @@ class Volumes:
             if mounted:
                 await asyncio.to_thread(volume_homes.mount, record)
             try:
-                await asyncio.to_thread(copy_up, Path(record.mountpoint), rootfs, destination)
+                target = Path(record.mountpoint)
+                meter = unmetered
+                if self._room is not None and not mounted:
+                    # `volumes` may be a disk of its own: it is that one which must not fill.
+                    meter = Room(target, self._room.floor).meter(f"populating volume {name}")
+                await asyncio.to_thread(copy_up, target, rootfs, destination, meter)
             except OSError as error:
-                raise InternalError(
-                    f"failed to populate volume: error copying {destination} to {name}: {error}"
-                ) from error
+                failed = f"failed to populate volume: error copying {destination} to {name}"
+                if is_full(error):
+                    raise NoSpace(f"no space left on device: {failed}: {error}") from error
+                raise InternalError(f"{failed}: {error}") from error
             finally:
                 if mounted and not self._mounted.get(name) and not self._runs(name, ""):
                     await asyncio.to_thread(volume_homes.unmount, Path(record.mountpoint))

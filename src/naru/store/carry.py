@@ -17,7 +17,9 @@ from typing import BinaryIO, cast
 
 from naru.spec.errors import InternalError, InvalidParameter
 from naru.store.driver import ChangeKind, StorageDriver
+from naru.store.room import Room
 from naru.store.shared_layers import mount_all, unmount_all
+from naru.store.treecopy import unmetered
 from naru.store.treesync import TreeSync, differences, touched_paths
 from naru.store.unpack import Unpacker
 
@@ -33,13 +35,18 @@ class Carrier:
         target: StorageDriver,
         scratch: Path,
         *,
+        room: Room | None = None,
         copied: Callable[[int], None] = lambda size: None,
     ) -> None:
-        """`scratch` is an empty directory to mount in; `copied` hears of bytes as they go over."""
+        """`scratch` is an empty directory to mount in; `copied` hears of bytes as they go over.
+
+        `room` is what must stay free where the layers are.
+        """
         self.source = source
         self.target = target
         self.stop = threading.Event()
         self._scratch = scratch
+        self._room = room
         self._copied = copied
 
     def image_layer(
@@ -70,6 +77,7 @@ class Carrier:
             total += count
             self._copied(count)
 
+        meter = self._room.meter("carrying a layer") if self._room else unmetered
         touched = touched_paths([
             change.path for change in self.source.changes(old) if change.kind != ChangeKind.DELETED
         ])  # fmt: skip
@@ -78,7 +86,10 @@ class Carrier:
         with self._mounted(self.source, old, read_only=True) as there:
             for _ in range(_ATTEMPTS):
                 with self._mounted(self.target, new) as here:
-                    TreeSync(str(there), str(here), touched, stop=self._check, copied=copied)()
+                    TreeSync(
+                        str(there), str(here), touched,
+                        stop=self._check, copied=copied, meter=meter,
+                    )()  # fmt: skip
                 # Through a mount of its own: what is shown from now on, not what is remembered.
                 found = self._differences(there, new, touched)
                 if not found:
@@ -87,7 +98,7 @@ class Carrier:
 
     def _unpacked(self, new: str, parent: str | None, diff_id: str, tar: BinaryIO) -> int:
         counted = _Counted(tar, self._copied)
-        unpacked = Unpacker(self._scratch).unpack(
+        unpacked = Unpacker(self._scratch, room=self._room).unpack(
             self.target, new, parent, counted, self.stop, diff_id=diff_id
         )
         return unpacked.size

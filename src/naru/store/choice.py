@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import cast
 
 from naru.spec.errors import NaruError, Unsupported
-from naru.store.driver import StorageDriver
+from naru.store.driver import Copies, StorageDriver
+from naru.store.room import Room
 
 _log = logging.getLogger(__name__)
 
@@ -33,12 +34,26 @@ PRIORITY: tuple[str, ...] = ("overlay2", "fuse-overlayfs", "btrfs", "vfs")
 
 
 def choose(
-    name: str | None, root: Path, options: Sequence[str] | Mapping[str, str] = ()
+    name: str | None,
+    root: Path,
+    options: Sequence[str] | Mapping[str, str] = (),
+    *,
+    room: Room | None = None,
 ) -> StorageDriver:
     """The driver `name`, or None or "" for the automatic choice; layers are under `root/<driver>`.
 
-    `options` are `--storage-opt` values. `Unsupported` says why there is none.
+    `options` are `--storage-opt` values, `room` is what must stay free of the disk below `root`.
+    `Unsupported` says why there is none.
     """
+    driver = _chosen(name, root, options)
+    if isinstance(driver, Copies):
+        driver.room = room
+    return driver
+
+
+def _chosen(
+    name: str | None, root: Path, options: Sequence[str] | Mapping[str, str]
+) -> StorageDriver:
     given = _as_mapping(options)
     if name:
         return _start(name, root, given)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from naru.kernel.mounts import Mount
+from naru.store.room import Room
 
 
 class ChangeKind:
@@ -111,6 +112,14 @@ class Apart(Protocol):
     """
 
     apart: ClassVar[bool]
+
+
+@runtime_checkable
+class Copies(Protocol):
+    """A driver whose `create` copies files: it raises `NoSpace` rather than fill the disk."""
+
+    room: Room | None
+    """What must stay free of the disk; None lets it have all."""
 
 
 @runtime_checkable

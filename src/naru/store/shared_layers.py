@@ -21,13 +21,13 @@ from naru.kernel import mounts
 from naru.kernel.filesystems import sync_filesystem
 from naru.kernel.mounts import Mount
 from naru.kernel.workers import Workers
-from naru.spec.errors import InternalError, NaruError, NotFound
+from naru.spec.errors import InternalError, NaruError, NoSpace, NotFound
 from naru.spec.layers import LayerRecord, chain_id
 from naru.store.compression import Readable
 from naru.store.driver import Releases, Stages, StorageDriver
 from naru.store.initlayer import make_mount_points
 from naru.store.records import Records, delete, put
-from naru.store.room import Room
+from naru.store.room import Room, is_full
 from naru.store.rounds import Rounds
 from naru.store.unpack import Unpacked, Unpacker, check_digest
 
@@ -63,7 +63,7 @@ class SharedLayers:
         self.driver = driver
         self._root = root / driver.name
         self._records = records
-        self._room = room
+        self.room = room
         self.workers = workers
         self._unpacker = Unpacker(root, room=room, workers=workers)
         self._syncing = Rounds(self._sync)
@@ -247,11 +247,14 @@ class SharedLayers:
                     if isinstance(self.driver, Releases):
                         self.driver.release(storage_id)
                 _sync_directory(self._root / storage_id)
-            except OSError as error:
+            except BaseException as error:
                 self.driver.remove(storage_id)
-                raise InternalError(
-                    f"failed to make the init layer of {parent}: {error}"
-                ) from error
+                if not isinstance(error, OSError):
+                    raise
+                failed = f"failed to make the init layer of {parent}"
+                if is_full(error):
+                    raise NoSpace(f"no space left on device: {failed}: {error}") from error
+                raise InternalError(f"{failed}: {error}") from error
 
         with self._unrecorded_yet(storage_id):
             await self._run(self._bulk, make)
@@ -363,8 +366,8 @@ class SharedLayers:
 
     def check_room(self, what: str) -> None:
         """`NoSpace` where the disk is as full as it may become."""
-        if self._room is not None:
-            self._room.check(what)
+        if self.room is not None:
+            self.room.check(what)
 
     @contextlib.contextmanager
     def _unrecorded_yet(self, storage_id: str) -> Iterator[None]:

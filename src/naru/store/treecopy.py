@@ -9,20 +9,30 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 _FICLONE = 0x40049409
-_CHUNK = 8 << 20
+_CHUNK = 1 << 20
+_BLOCK = 4096
+_INODE = 512
 _NO_CLONE = (
     errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM,
     errno.ETXTBSY,
 )  # fmt: skip
 
 
-def copy_tree(source: str, target: str) -> None:
-    """Copy what is in `source`, and its own attributes, to the directory `target`, which exists."""
-    TreeCopy().directory(source, target)
+def unmetered(size: int) -> None:
+    pass
+
+
+def copy_tree(source: str, target: str, meter: Callable[[int], None] = unmetered) -> None:
+    """Copy what is in `source`, and its own attributes, to the directory `target`, which exists.
+
+    What `meter` raises ends the copy in the middle, see `TreeCopy`.
+    """
+    TreeCopy(meter=meter).directory(source, target)
 
 
 def link_tree(source: str, target: str) -> None:
@@ -31,10 +41,15 @@ def link_tree(source: str, target: str) -> None:
 
 
 class TreeCopy:
-    """Copies one entry after another; names of one file in the source are one in the target."""
+    """Copies one entry after another; names of one file in the source are one in the target.
 
-    def __init__(self, *, link: bool = False) -> None:
+    `meter` is told the bytes of disk space that each piece takes, before it is written: whole
+    blocks of data, inodes and directories. What is shared with the source, and holes, take none.
+    """
+
+    def __init__(self, *, link: bool = False, meter: Callable[[int], None] = unmetered) -> None:
         self._link = link
+        self._meter = meter
         self._clone = True
         self._links: dict[tuple[int, int], str] = {}
 
@@ -50,6 +65,7 @@ class TreeCopy:
         """Copy what is at `source` to `target`, where nothing is; a socket is left out."""
         mode = status.st_mode
         if stat.S_ISDIR(mode):
+            self._meter(_INODE + status.st_blocks * 512)
             os.mkdir(target, 0o700)
             self.directory(source, target)
             return
@@ -62,6 +78,7 @@ class TreeCopy:
                 os.link(self._links[inode], target, follow_symlinks=False)
                 return
             self._links[inode] = target
+        self._meter(_INODE)
         if stat.S_ISREG(mode):
             self._file(source, target)
         elif stat.S_ISLNK(mode):
@@ -79,7 +96,7 @@ class TreeCopy:
             out = os.open(target, flags, 0o600)
             try:
                 if not self._cloned(fd, out):
-                    _copy_data(fd, out)
+                    self._copy_data(fd, out)
             finally:
                 os.close(out)
         finally:
@@ -94,6 +111,30 @@ class TreeCopy:
                     raise
                 self._clone = False
         return self._clone
+
+    def _copy_data(self, fd: int, out: int) -> None:
+        size = os.fstat(fd).st_size
+        position = 0
+        while position < size:
+            try:
+                position = os.lseek(fd, position, os.SEEK_DATA)
+                end = os.lseek(fd, position, os.SEEK_HOLE)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # nothing but a hole is left
+                    break
+                if error.errno != errno.EINVAL:
+                    raise
+                end = size
+            while position < end:
+                count = min(end - position, _CHUNK)
+                self._meter(-(-count // _BLOCK) * _BLOCK)
+                count = _copy_range(fd, out, position, count)
+                if not count:
+                    break
+                position += count
+            if position < end:
+                break  # the file shrank meanwhile
+        os.ftruncate(out, size)
 
 
 def copy_root_attributes(source: Path, target: Path) -> None:
@@ -131,33 +172,10 @@ def copy_attributes(source: str, target: str, status: os.stat_result) -> None:
     os.utime(target, ns=times, follow_symlinks=False)
 
 
-def _copy_data(fd: int, out: int) -> None:
-    size = os.fstat(fd).st_size
-    position = 0
-    while position < size:
-        try:
-            position = os.lseek(fd, position, os.SEEK_DATA)
-            end = os.lseek(fd, position, os.SEEK_HOLE)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole is left
-                break
-            if error.errno != errno.EINVAL:
-                raise
-            end = size
-        while position < end:
-            count = _copy_range(fd, out, position, end - position)
-            if not count:
-                break
-            position += count
-        if position < end:
-            break  # the file shrank meanwhile
-    os.ftruncate(out, size)
-
-
 def _copy_range(fd: int, out: int, position: int, count: int) -> int:
     with suppress(OSError):
-        return os.copy_file_range(fd, out, min(count, _CHUNK), position, position)
-    data = os.pread(fd, min(count, 1 << 20), position)
+        return os.copy_file_range(fd, out, count, position, position)
+    data = os.pread(fd, count, position)
     written = 0
     while written < len(data):
         written += os.pwrite(out, data[written:], position + written)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from naru.store.diff import read_xattrs, same_metadata
 from naru.store.removal import remove
-from naru.store.treecopy import TreeCopy, copy_attributes
+from naru.store.treecopy import TreeCopy, copy_attributes, unmetered
 
 Tree = dict[str, os.stat_result]
 """What is at each path relative to a root, parents before children; "" is the root."""
@@ -40,7 +40,8 @@ class TreeSync:
     """Makes `target` equal to `source`.
 
     `touched` are relative paths whose contents may differ though nothing else does; that of all
-    others is taken as equal where size and time are. `stop` raises to end the work in the middle.
+    others is taken as equal where size and time are. `stop` raises to end the work in the middle,
+    as `meter` may, which hears of the space that a piece takes before it is written.
     """
 
     def __init__(
@@ -51,13 +52,15 @@ class TreeSync:
         *,
         stop: Callable[[], None] = lambda: None,
         copied: Callable[[int], None] = lambda size: None,
+        meter: Callable[[int], None] = unmetered,
     ) -> None:
         self._source = source
         self._target = target
         self._touched = frozenset(touched)
         self._stop = stop
         self._copied = copied
-        self._copy = TreeCopy()
+        self._meter = meter
+        self._copy = TreeCopy(meter=meter)
 
     def __call__(self) -> None:
         source, target = scan(self._source), scan(self._target)
@@ -120,7 +123,7 @@ class TreeSync:
                     os.link(self._to(names[0]), self._to(name), follow_symlinks=False)
 
     def _single(self, name: str, status: os.stat_result) -> None:
-        self._copy = TreeCopy()  # it must not link to what was made before
+        self._copy = TreeCopy(meter=self._meter)  # it must not link to what was made before
         self._replace(name, status, exists=False)
 
     def _directory(self, name: str, status: os.stat_result) -> None:

@@ -96,7 +96,9 @@ def lay(config: Config, begun: Prelude) -> Foundation:
         logs=Logs(containers_root=paths.containers, journal_root=config.exec_root / "journals"),
         lives=lives,
         containers=containers,
-        volumes=Volumes(root=config.data_root / "volumes", records=stores.records),
+        volumes=Volumes(
+            root=config.data_root / "volumes", records=stores.records, room=stores.room
+        ),
         networks=Networks(
             records=stores.records,
             plane=data_plane(
@@ -115,9 +117,9 @@ def open_stores(config: Config) -> Stores:
     config.data_root.mkdir(mode=0o711, parents=True, exist_ok=True)
     records = Records.open(config.data_root / "records.db")
     name = settled(records, config.storage_driver)
-    driver = choose(name, config.data_root, config.storage_opts)
-    log.info("storage driver %s in %s", driver.name, config.data_root)
     room = Room(config.data_root, config.min_free_space)
+    driver = choose(name, config.data_root, config.storage_opts, room=room)
+    log.info("storage driver %s in %s", driver.name, config.data_root)
     workers = Workers(config.exec_root / "workers.lock")
     layers = SwitchableLayers(
         root=config.data_root,

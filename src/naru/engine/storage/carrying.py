@@ -50,7 +50,9 @@ class Carrying:
         self._layers = layers
         self._library = library
         self._report = report
-        self._carrier = Carrier(layers.driver, target, layers.scratch, copied=self._copied)
+        self._carrier = Carrier(
+            layers.driver, target, layers.scratch, room=layers.room, copied=self._copied
+        )
         self._now: tuple[str, int] = ("", 0)  # the layer under way, and its size
         self._done = 0
         self._loop = asyncio.get_running_loop()

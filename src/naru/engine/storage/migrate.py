@@ -260,7 +260,10 @@ class Migration:
     # -- before it begins -----------------------------------------------------------------------
 
     async def _driver(self, name: str, options: Sequence[str]) -> StorageDriver:
-        return await asyncio.to_thread(choose, name, self._layers.data_root, list(options))
+        layers = self._layers
+        return await asyncio.to_thread(
+            choose, name, layers.data_root, list(options), room=layers.room
+        )
 
     async def _check_room(self, target: StorageDriver) -> None:
         containers = self._containers.all()
@@ -275,7 +278,8 @@ class Migration:
         copies = target.name == "vfs" and kind not in _SHARING
         layers = self._records.layers.values()
         needed = planning.room_needed(layers, own, containers, copies=copies)
-        planning.check_room(needed, shutil.disk_usage(root).free)
+        disk, room = shutil.disk_usage(root), self._layers.room
+        planning.check_room(needed, disk.free, room.floor.of(disk.total) if room else 0)
 
     async def _note(self, wanted: Wanted, here: str) -> None:
         """Write down what is about to happen, or with which options it goes on."""

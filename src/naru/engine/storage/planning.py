@@ -13,7 +13,7 @@ from naru.spec.layers import LayerRecord
 from naru.spec.storage import MigrationRecord
 
 _SPARE = 64 << 20
-"""Bytes that must be left: a full disk hurts everybody."""
+"""Bytes that must be left, whatever the floor: a full disk hurts everybody."""
 
 
 def order(layers: Iterable[LayerRecord]) -> list[LayerRecord]:
@@ -54,11 +54,14 @@ def room_needed(
     return needed
 
 
-def check_room(needed: int, free: int) -> None:
-    if needed + _SPARE > free:
+def check_room(needed: int, free: int, kept: int = 0) -> None:
+    """`kept` bytes are to stay free, see `store/room`."""
+    if needed + max(_SPARE, kept) > free:
+        staying = f", {human_size(kept)} of which are to stay so (min-free-space)" if kept else ""
         raise Conflict(
             f"not enough disk space: the layers need about {human_size(needed)} in the other"
-            f" driver, and {human_size(free)} are free (both copies are kept until the switch)"
+            f" driver, and {human_size(free)} are free{staying} (both copies are kept until the"
+            " switch)"
         )
 
 

@@ -15,7 +15,8 @@ from naru.store.driver import Usage
 from naru.store.drivers.homes import Homes, make_directory, size_option
 from naru.store.drivers.probe import backing_filesystem
 from naru.store.drivers.whole_trees import WholeTrees
-from naru.store.treecopy import copy_tree
+from naru.store.room import Room
+from naru.store.treecopy import copy_tree, unmetered
 
 
 class Vfs(WholeTrees):
@@ -24,6 +25,7 @@ class Vfs(WholeTrees):
 
     def __init__(self, root: Path, options: Mapping[str, str]) -> None:
         super().__init__(Homes(root, self.name, size_option(self.name, options)))
+        self.room: Room | None = None
 
     def create(
         self, layer: str, parent: str | None, *, writable: bool, size: int | None = None
@@ -32,7 +34,8 @@ class Vfs(WholeTrees):
         make_directory(home / "diff", 0o755)
         make_directory(home / "merged", 0o700)
         if parent:
-            copy_tree(str(self._homes[parent] / "diff"), str(home / "diff"))
+            meter = self.room.meter("copying a layer") if self.room else unmetered
+            copy_tree(str(self._homes[parent] / "diff"), str(home / "diff"), meter)
             (home / "parent").write_text(parent)
         # Its change time is the moment up to which nothing has been written to the layer.
         (home / "made").touch()
