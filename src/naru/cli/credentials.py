@@ -35,7 +35,7 @@ class Config:
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         part = f"{self.path}.{os.getpid()}"
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(indent(dumps(self.values), 1).replace("\n ", "\n\t"))
+            file.write(indent(dumps(self.values), "\t"))
         os.replace(part, self.path)
 
     def credentials(self, registry: str) -> dict[str, str]:

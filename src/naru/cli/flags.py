@@ -219,6 +219,9 @@ class Parser:
         if least == most:
             need = f"requires {least} argument{'s' if least > 1 else ''}"
             raise self._error(f"'{self.path}' {need}", prefix=True, status=1)
+        if least and most is not None:
+            need = f"requires at least {least} and at most {most} arguments"
+            raise self._error(f"'{self.path}' {need}", prefix=True, status=1)
         if count < least:
             need = f"requires at least {least} argument{'s' if least > 1 else ''}"
         else:

@@ -57,9 +57,7 @@ else:
 def dumps(value: Any, *, html: bool = False, sort: bool = False) -> str:
     """Compact JSON; `html` escapes &, < and > as Go's encoder does, `sort` orders members."""
     text = "".join(_parts(value, sort))
-    if html:
-        text = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-    return text
+    return escape_html(text) if html else text
 
 
 def _parts(value: Any, sort: bool) -> list[str]:
@@ -85,7 +83,7 @@ def _parts(value: Any, sort: bool) -> list[str]:
     return ["[", *parts[1:], "]"]
 
 
-def indent(text: str, width: int = 4) -> str:
+def indent(text: str, unit: str = "    ") -> str:
     """A JSON text laid out on lines, its literals kept byte for byte as they came."""
     out: list[str] = []
     depth = 0
@@ -109,14 +107,36 @@ def indent(text: str, width: int = 4) -> str:
                 at += 1
             else:
                 depth += 1
-                out.append(char + "\n" + " " * (width * depth))
+                out.append(char + "\n" + unit * depth)
         elif char in "}]":
             depth -= 1
-            out.append("\n" + " " * (width * depth) + char)
+            out.append("\n" + unit * depth + char)
         elif char == ",":
-            out.append(",\n" + " " * (width * depth))
+            out.append(",\n" + unit * depth)
         elif char == ":":
             out.append(": ")
         elif char not in _SPACE:
             out.append(char)
     return "".join(out)
+
+
+def compact(text: str) -> str:
+    """A JSON text without the space between its literals, which stay as they came."""
+    out: list[str] = []
+    at = 0
+    while (start := text.find('"', at)) >= 0:
+        out.append("".join(text[at:start].split()))
+        end = start + 1
+        while text[end] != '"':
+            end += 2 if text[end] == "\\" else 1
+        at = end + 1
+        out.append(text[start:at])
+    out.append("".join(text[at:].split()))
+    return "".join(out)
+
+
+def escape_html(text: str) -> str:
+    """A JSON text as Go's encoder writes it, in which no string can end a script element."""
+    for char in "&<>\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text

@@ -34,6 +34,10 @@ _IMAGE = {
 _GROUPS: dict[str, dict[str, str]] = {
     "container": _CONTAINER,
     "image": _IMAGE,
+    "manifest": {
+        "annotate": "manifest", "create": "manifest", "inspect": "manifest", "push": "manifest",
+        "rm": "manifest",
+    },
     "volume": {
         "create": "volume", "inspect": "inspect", "ls": "volume", "prune": "prune", "rm": "volume",
     },
@@ -62,7 +66,7 @@ _ALONE = {
     "version": "version",
 }  # fmt: skip
 _REFUSED = ("build", "buildx", "compose", "swarm", "service", "stack", "node", "secret", "config",
-            "plugin", "manifest", "trust", "checkpoint", "context", "builder")  # fmt: skip
+            "plugin", "trust", "checkpoint", "context", "builder")  # fmt: skip
 
 _GLOBAL = """
    --config string = Location of client config files

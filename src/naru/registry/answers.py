@@ -48,7 +48,9 @@ class Refused(Exception):
         self.url = url
         self.status = status
         self.challenges = list(challenges)
-        self.code, self.message = _challenged(challenges) or _parse(status, body)
+        told = [_challenged(challenges), _parse(status, body)]
+        self.errors = [each for each in told if each is not None and each[0]]
+        self.code, self.message = self.errors[0] if self.errors else ("", "")
         self.by_realm = False
         self.retry_after = ""
         super().__init__(self.text)
@@ -57,6 +59,7 @@ class Refused(Exception):
         """The realm's refusal of a token, as that of the request which needed it."""
         refused = Refused(method, url, self.status, b"")
         refused.code, refused.message, refused.by_realm = self.code, self.message, True
+        refused.errors = self.errors
         refused.retry_after = self.retry_after
         return refused
 

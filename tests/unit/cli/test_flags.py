@@ -105,7 +105,8 @@ def test_errors(argv: list[str], message: str) -> None:
         (1, 1, [], "'naru x' requires 1 argument"),
         (2, 2, ["a"], "'naru x' requires 2 arguments"),
         (1, None, [], "'naru x' requires at least 1 argument"),
-        (1, 2, ["a", "b", "c"], "'naru x' requires at most 2 arguments"),
+        (0, 2, ["a", "b", "c"], "'naru x' requires at most 2 arguments"),
+        (1, 2, ["a", "b", "c"], "'naru x' requires at least 1 and at most 2 arguments"),
     ],
 )
 def test_counts(least: int, most: int | None, argv: list[str], message: str) -> None:
