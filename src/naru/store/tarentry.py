@@ -25,6 +25,10 @@ class TarError(ValueError):
     """The bytes are no tar archive, or one that this reader refuses."""
 
 
+class ExtractError(ValueError):
+    """A member cannot be unpacked; the text names it."""
+
+
 class Entry(msgspec.Struct):
     """One member. Names are as `os.fsdecode` gives them; `size` is that of the whole file."""
 

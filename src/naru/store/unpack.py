@@ -15,10 +15,9 @@ from naru.spec.errors import InternalError, InvalidParameter, NoSpace
 from naru.store.apart import fed, goes_apart
 from naru.store.compression import Inflated, Readable
 from naru.store.driver import StorageDriver
-from naru.store.extract import ExtractError
 from naru.store.read_ahead import ReadAhead
 from naru.store.room import Room, is_full
-from naru.store.tarentry import TarError
+from naru.store.tarentry import ExtractError, TarError
 
 _PIECE = 1 << 20
 _SYNC_STEP = 16 << 20

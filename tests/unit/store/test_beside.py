@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from naru.kernel import workers_main
 from naru.store import beside
-from naru.store.extract import ExtractError, Extractor
+from naru.store.extract import Extractor
 from naru.store.scribe import Scribe
-from naru.store.skeleton import TarKeeper, tar_pieces
-from naru.store.tarentry import DIRECTORY, HARDLINK, REGULAR, SYMLINK, Entry
+from naru.store.skeleton import SKELETON, TarKeeper, tar_pieces
+from naru.store.tarentry import DIRECTORY, HARDLINK, REGULAR, SYMLINK, Entry, ExtractError
 from naru.store.tarwriter import TarWriter
 from naru.store.whiteouts import DeleteWhiteouts, OverlayWhiteouts, Whiteouts
 
@@ -194,3 +194,17 @@ def test_an_error_that_does_not_survive_pickling_is_told_by_its_text() -> None:
             scribe.settle()
     finally:
         scribe.close()
+
+
+def test_a_layer_that_hides_names_below_needs_no_copy_of_its_tar(tmp_path: Path) -> None:
+    tar = archive([Entry("d", DIRECTORY), Entry("d/x"), Entry("d/.wh.y"), Entry(".wh.z")])
+    (tmp_path / "diff").mkdir()
+    with (
+        TarKeeper(io.BytesIO(tar), tmp_path, tmp_path / "diff") as kept,
+        Extractor(
+            tmp_path / "diff", whiteouts=OverlayWhiteouts(userxattr=True), witness=kept
+        ) as extractor,
+    ):
+        extractor.extract(kept)  # type: ignore[arg-type]
+    assert sorted(os.listdir(tmp_path)) == ["diff", SKELETON]
+    assert b"".join(tar_pieces(tmp_path, tmp_path / "diff")) == tar

@@ -13,9 +13,18 @@ import pytest
 
 from naru.kernel import workers_main
 from naru.store import beside
-from naru.store.extract import ExtractError, Extractor, extract
+from naru.store.extract import Extractor, extract
 from naru.store.removal import remove_tree
-from naru.store.tarentry import CHARDEV, DIRECTORY, FIFO, HARDLINK, SYMLINK, Entry, TarError
+from naru.store.tarentry import (
+    CHARDEV,
+    DIRECTORY,
+    FIFO,
+    HARDLINK,
+    SYMLINK,
+    Entry,
+    ExtractError,
+    TarError,
+)
 from naru.store.tarwriter import TarWriter
 from naru.store.whiteouts import DeleteWhiteouts
 

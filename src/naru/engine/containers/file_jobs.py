@@ -14,8 +14,8 @@ from naru.engine.containers import tree_archive
 from naru.spec.errors import InvalidParameter
 from naru.store.compression import Inflated
 from naru.store.diff import TreeDiff
-from naru.store.extract import ExtractError, Extractor
-from naru.store.tarentry import DIRECTORY, Entry, TarError
+from naru.store.extract import Extractor
+from naru.store.tarentry import DIRECTORY, Entry, ExtractError, TarError
 
 _BUFFER = 1 << 18
 
