@@ -51,19 +51,25 @@ def test_df_is_du_and_removals_give_space_back(root: Path) -> None:
     data = daemon.data_root / "devicemapper/devicemapper/data"
     try:
         daemon.start()
-        assert_df_is_du(daemon)
-        empty = on_disk(data)
+        base = assert_df_is_du(daemon)
+        empty, metadata = on_disk(data), on_disk(data.with_name("metadata"))
         daemon.make_busybox()
         pull_big(daemon, 24 << 20)
         with_images = assert_df_is_du(daemon)
         images = on_disk(data)
         assert images - empty >= 24 << 20
+        assert with_images["layers"] >= images - empty - LITTLE
+        # The rest is the device that all begin with, and the pool's own metadata.
+        grown = on_disk(data.with_name("metadata")) - metadata
+        assert with_images["driver"] <= base["driver"] + grown + FEW_BLOCKS
 
         write = "head -c 40000000 /dev/urandom > /own; sync; echo done; exec sleep 600"
         daemon.docker("run", "-d", "--name", "writer", "busybox", "sh", "-c", write)
         assert until(lambda: daemon.docker("logs", "writer").stdout == "done\n", seconds=60)
         written = assert_df_is_du(daemon)
         assert sum(written.values()) - sum(with_images.values()) >= 40_000_000
+        assert 40_000_000 <= written["containers"] < 40_000_000 + LITTLE
+        assert abs(written["layers"] - with_images["layers"]) < LITTLE
 
         daemon.docker("rm", "-f", "writer")
         assert_df_is_du(daemon)

@@ -138,6 +138,14 @@ class Releases(Protocol):
 
 
 @runtime_checkable
+class SharesFiles(Protocol):
+    """A driver that keeps layers in few files of its own, below its root, not in their homes."""
+
+    def shares(self) -> dict[str, int]:
+        """Bytes that each layer has of those files. `OSError`: that cannot be told."""
+
+
+@runtime_checkable
 class Widens(Protocol):
     """A driver whose full layer may get mounted read-only, where that is not asked for.
 

@@ -97,7 +97,7 @@ def _disk_usage(base: Foundation, parts: ContainerParts, images: ImageListing) -
         ledger=Ledger(
             root=base.config.data_root,
             records=base.stores.records,
-            driver=lambda: base.stores.layers.driver.name,
+            driver=lambda: base.stores.layers.driver,
         ),
         room=base.stores.room,
         images=images,

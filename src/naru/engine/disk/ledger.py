@@ -7,6 +7,7 @@ trees, volumes of other file systems) is left out, as with `du --one-file-system
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 from collections import Counter
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from naru.kernel import mounts
 from naru.store.choice import NAMES
+from naru.store.driver import SharesFiles, StorageDriver
 from naru.store.footprint import Footprint
 from naru.store.records import Records
 from naru.store.rounds import Rounds
@@ -33,6 +35,7 @@ KINDS = (BLOBS, PARTIAL, LAYERS, INIT, UNKNOWN_LAYERS, DRIVER, WRITABLE, LOGS, F
 IMAGE_KINDS = (BLOBS, PARTIAL, LAYERS, INIT, UNKNOWN_LAYERS, DRIVER)
 """What there is because of images, or is nobody's: `LayersSize` of the Engine API."""
 
+_log = logging.getLogger(__name__)
 _STORAGE_ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -62,8 +65,10 @@ class Measured:
 
 
 class Ledger:
-    def __init__(self, *, root: Path, records: Records, driver: Callable[[], str]) -> None:
-        """`root` is the data root, `driver` the name of the storage driver in use."""
+    def __init__(
+        self, *, root: Path, records: Records, driver: Callable[[], StorageDriver]
+    ) -> None:
+        """`root` is the data root, `driver` the storage driver in use."""
         self.root = root
         self._records = records
         self._driver = driver
@@ -72,7 +77,7 @@ class Ledger:
 
     @property
     def driver(self) -> str:
-        return self._driver()
+        return self._driver().name
 
     async def measure(self) -> Measured:
         """Walk the data root once for all who ask at the same time."""
@@ -99,7 +104,7 @@ class Ledger:
 
 class _Walk:
     def __init__(
-        self, root: Path, driver: str, moving: Collection[str], roles: dict[str, str]
+        self, root: Path, driver: StorageDriver, moving: Collection[str], roles: dict[str, str]
     ) -> None:
         """`driver` is the one in use, `moving` are those of a pending migration."""
         self._root = root
@@ -122,9 +127,10 @@ class _Walk:
                 self._containers(entry)
             elif name == "volumes":
                 self._volumes(entry)
-            elif name == self._driver:
+            elif name == self._driver.name:
                 self._result.add(DRIVER, self._found.entry(entry))
                 self._layers(entry, deeper=True)
+                self._shares()
             elif name.startswith("records.db"):
                 self._result.add(RECORDS, self._found.tree(entry))
             elif name in self._moving:
@@ -167,15 +173,33 @@ class _Walk:
         for entry in sorted(_entries(home), key=lambda each: self._order.get(each.name, last)):
             layer = entry.name.partition(".")[0]
             if _STORAGE_ID.fullmatch(layer):
-                kind = self._roles.get(layer, UNKNOWN_LAYERS)
-                size = self._result.add(kind, self._found.tree(entry))
-                kept = self._result.writable if kind == WRITABLE else self._result.layers
-                kept[layer] += size
+                self._layer(layer, self._found.tree(entry))
             elif deeper and entry.is_dir(follow_symlinks=False):
                 self._result.add(DRIVER, self._found.entry(entry))
                 self._layers(entry, deeper=False)
             else:
                 self._result.add(DRIVER, self._found.tree(entry))
+
+    def _layer(self, layer: str, size: int, count: int = 1) -> None:
+        kind = self._roles.get(layer, UNKNOWN_LAYERS)
+        self._result.add(kind, size, count)
+        kept = self._result.writable if kind == WRITABLE else self._result.layers
+        kept[layer] += size
+
+    def _shares(self) -> None:
+        """Of the driver's own files, which have been counted, each layer's part is the layer's."""
+        if not isinstance(self._driver, SharesFiles):
+            return
+        try:
+            shares = self._driver.shares()
+        except OSError as error:
+            _log.warning("disk: %s does not tell its layers' sizes: %s", self._driver.name, error)
+            return
+        for layer, share in shares.items():
+            # What has been written since the files were counted is not in the sum.
+            size = min(share, self._result.sizes[DRIVER])
+            self._result.add(DRIVER, -size, 0)
+            self._layer(layer, size, 0)
 
 
 def _entries(directory: str | os.PathLike[str]) -> Iterator[os.DirEntry[str]]:
