@@ -11,7 +11,7 @@ from bench.dockerd import DOCKERD
 from tests.harness.beside import Docker, World
 from tests.system.images.archives import sha, tar
 
-from naru.store.tarentry import CHARDEV, DIRECTORY, HARDLINK, Entry
+from naru.store.tarentry import CHARDEV, DIRECTORY, HARDLINK, SYMLINK, Entry
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0
@@ -34,7 +34,10 @@ MIDDLE = tar([
     (Entry("data", mode=0o600), b"m" * 50_000),  # once more, in a layer of its own
 ])  # fmt: skip
 OWN = tar([(Entry("own"), b"o" * 7_000_000)])
-LONE = tar([(Entry("lone"), b"l" * 4_321)])
+LONE = tar([
+    (Entry("lone"), b"l" * 4_321),
+    (Entry("link", SYMLINK, linkname="t" * 70), b""),  # its target's length counts
+])  # fmt: skip
 
 IMAGES = {
     "deep": [BASE, MIDDLE, OWN],
@@ -99,7 +102,7 @@ def test_shared_and_unique_sizes_are_dockerd_s(world: World) -> None:
         "sizes/deep": ("10.1MB", "3.05MB", "7MB"),
         "sizes/middle": ("3.05MB", "3.05MB", "0B"),
         "sizes/other": ("9.7MB", "2.7MB", "7MB"),
-        "sizes/lone": ("4.32kB", "0B", "4.321kB"),
+        "sizes/lone": ("4.39kB", "0B", "4.391kB"),
     }
     assert summed(world.naru) == summed(world.dockerd)
     # What was shared by two is the other's alone when one of them goes.

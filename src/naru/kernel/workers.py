@@ -27,7 +27,6 @@ from naru.kernel.workers_main import DESCRIPTORS, SIZE
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_DROPPED: Final = 1 << 16
 _START: Final = "import sys; sys.path[:] = {path!r}; from naru.kernel.workers_main import main; main({fd}, {lock!r})"  # fmt: skip  # noqa: E501
 
 
@@ -158,16 +157,10 @@ class Job(Generic[T]):
             self._await_end()
 
     def _await_end(self) -> None:
-        """Until then it holds what it has opened: a mount would be busy.
-
-        So may a process that it has forked, which ends with it; each has the socket open.
-        """
+        """Until then it holds what it has opened: a mount would be busy."""
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         poll.poll()
-        with suppress(ConnectionError):
-            while self._socket.recv(_DROPPED):
-                pass
         self._done = True
 
     def __enter__(self) -> Job[T]:

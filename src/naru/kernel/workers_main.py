@@ -49,10 +49,6 @@ def main(control_fd: int, lock: str) -> None:
     _Server(control).serve()
 
 
-in_worker = False
-"""Whether this process is one that `kernel.workers` began for a job."""
-
-
 class _Server:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -100,8 +96,6 @@ class _Server:
 
 def _work(server: int, job: socket.socket, fds: list[int]) -> None:
     """In the forked process; never returns."""
-    global in_worker
-    in_worker = True
     status = 1
     try:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -119,11 +113,11 @@ def _answer(request: bytes, fds: list[int]) -> bytes:
         function, arguments = pickle.loads(request)
         data = pickle.dumps((True, function(fds, *arguments)))
     except BaseException as error:
-        data = pickle.dumps((False, sendable(error)))
+        data = pickle.dumps((False, _sendable(error)))
     return SIZE.pack(len(data)) + data
 
 
-def sendable(error: BaseException) -> BaseException:
+def _sendable(error: BaseException) -> BaseException:
     """The error, or its text: one with a signature of its own can be pickled, not read again."""
     try:
         pickle.loads(pickle.dumps(error))

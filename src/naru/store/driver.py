@@ -50,7 +50,10 @@ class StorageDriver(Protocol):
         """What to mount, in order, so that `target` shows the layer over its parents."""
 
     def apply(self, layer: str, diff: BinaryIO) -> int:
-        """Unpack a layer tar (OCI changeset with `.wh.` files) into a fresh layer -> bytes."""
+        """Unpack a layer tar (OCI changeset with `.wh.` files) into a fresh layer.
+
+        -> the sum of the sizes of its files (with holes) and symbolic links, as Docker counts.
+        """
 
     def diff(self, layer: str, out: BinaryIO) -> None:
         """Write what the layer changes against its parent as an OCI changeset tar."""

@@ -78,7 +78,7 @@ class LayerTree:
         self.root = _directory_node()
         self._opaque_xattr = opaque_xattr
         self.tar_blocks = 0
-        self.content = 0  # bytes of all files together
+        self.content = 0  # bytes of all files and links together, as Docker counts
         self.has_implied = False  # whether there are directories that no member speaks of
         self._last = (b"", self.root)  # the directory of the last member, and its path as given
 
@@ -148,12 +148,13 @@ class LayerTree:
         if kind == tarentry.REGULAR:
             if entry.size:
                 node.chunks = _chunks(entry, data_offset)
-            self.content += entry.stored
+            self.content += entry.size
         elif kind == tarentry.DIRECTORY:
             node.children = {}
         elif kind == tarentry.SYMLINK:
             node.tail = os.fsencode(entry.linkname)
             node.size = len(node.tail)
+            self.content += node.size
         elif kind in (tarentry.CHARDEV, tarentry.BLOCKDEV):
             node.rdev = _device_number(entry.devmajor, entry.devminor)
         return node

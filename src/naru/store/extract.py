@@ -19,8 +19,7 @@ from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
 from naru.store.attributes import Attributes, Owner
-from naru.store.beside import Beside
-from naru.store.contents import write_all, write_contents, write_sparse
+from naru.store.contents import write_contents, write_sparse
 from naru.store.directories import Directories
 from naru.store.hiding import Hiding, unless_replaced
 from naru.store.removal import remove
@@ -54,7 +53,10 @@ class Witness(Protocol):
 
 
 class Extractor:
-    """Unpacks archives into the directory `root`; the sum of what it wrote is in `written`."""
+    """Unpacks archives into the directory `root`.
+
+    `written` is the sum of the sizes of files (with holes) and symbolic links, as Docker counts.
+    """
 
     def __init__(
         self,
@@ -73,7 +75,6 @@ class Extractor:
             self._hiding = Hiding(whiteouts, self._directories, before=self._before_hiding)
         self._witness = witness
         self._times: dict[str, int] = {}  # of directories, set when their content is complete
-        self._beside = Beside(self._write_beside, self._directories.forget)
         self.written = 0
         self.implied: set[str] = set()
         """Directories that no member speaks of, only of their content."""
@@ -84,18 +85,16 @@ class Extractor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._beside.close()
         self._directories.close()
 
     def extract(self, archive: BinaryIO) -> int:
-        """Unpack all members -> bytes of file content written."""
+        """Unpack all members -> `written`."""
         reader = TarReader(archive)
         for entry in reader:
             try:
                 self._member(reader, entry)
             except (OSError, OverflowError) as error:
                 raise _told(error, entry.name) from None
-        self._beside.settle()
         if self._hiding is not None:
             self._hiding.finish()
         self._finish_directories()
@@ -111,12 +110,8 @@ class Extractor:
             return
         parent, _, name = path.rpartition("/")
         if self._hiding is not None and name.startswith(PREFIX):
-            self._beside.reset()
             self._hiding.member(parent, name)
             return
-        if self._went_beside(reader, entry, path, parent):
-            return
-        self._beside.before(entry.kind, path, parent)
         directory, inherits_gid = self._directories.get(parent)
         if entry.kind == REGULAR:
             self._file(reader, entry, directory, name, path, inherits_gid)
@@ -127,6 +122,7 @@ class Extractor:
                 lambda: os.symlink(entry.linkname, name, dir_fd=directory), directory, name, entry
             )
             self._attributes.of_name(entry, directory, name, inherits_gid)
+            self.written += len(os.fsencode(entry.linkname))
         elif entry.kind == HARDLINK:
             self._hard_link(entry, directory, name, path)
         elif entry.kind in _SPECIAL:
@@ -145,7 +141,6 @@ class Extractor:
 
     def _implied(self, path: str) -> None:
         self.implied.add(path)
-        self._beside.made(path)
         if self._hiding is not None:
             self._hiding.mine.add(path)
 
@@ -162,20 +157,16 @@ class Extractor:
                 self._replace(directory, name, entry)
                 os.mkdir(name, entry.mode & 0o777, dir_fd=directory)
             else:
-                self._beside.shut(path)
                 self._directories.changed(path)
         self._attributes.of_name(entry, directory, name, inherits or not fresh)
         if self._hiding is not None:
             self._hiding.directory(path)
         self._times[path] = entry.mtime
         self.implied.discard(path)
-        if fresh:
-            self._beside.made(path)
 
     def _root_attributes(self, entry: Entry) -> None:
         root = self._directories.root
         self.root_named = True
-        self._beside.shut("")
         self._attributes.of_root(entry, root)
         self._directories.changed("")
         self._times[""] = entry.mtime
@@ -203,57 +194,17 @@ class Extractor:
                 if self._witness is not None:
                     self._witness.file(reader.offset, entry.stored, path)
                 write_contents(reader, fd)
-            self.written += entry.stored
+            self.written += entry.size
             self._attributes.of_file(entry, fd, inherits)
         finally:
             os.close(fd)
 
-    def _created(self, directory: int, name: str, entry: Entry, *, may_replace: bool = True) -> int:
+    def _created(self, directory: int, name: str, entry: Entry) -> int:
         try:
             return os.open(name, _CREATE, entry.mode & 0o777, dir_fd=directory)
         except FileExistsError:
-            if not may_replace:
-                raise
             self._replace(directory, name, entry)
             return os.open(name, _CREATE, entry.mode & 0o777, dir_fd=directory)
-
-    def _went_beside(self, reader: TarReader, entry: Entry, path: str, parent: str) -> bool:
-        """Whether another process sees to it: a small file that nothing else depends on."""
-        if entry.kind != REGULAR or entry.sparse is not None:
-            return False
-        if not self._beside.takes(path, parent):
-            return False
-        if path in self._times or (self._hiding is not None and self._hiding.knows(path)):
-            return False
-        offset = reader.offset
-        data = reader.at_once()
-        if data is None:
-            return False
-        if self._witness is not None and data:
-            self._witness.file(offset, len(data), path)
-        self.written += len(data)
-        self._beside.give(path, entry, data)
-        if self._hiding is not None:
-            self._hiding.mine.add(path)
-        return True
-
-    def _write_beside(self, path: str, entry: Entry, data: memoryview) -> None:
-        """In the other process."""
-        try:
-            if self._directories.stale:
-                self._directories.close_stale()
-            parent, _, name = path.rpartition("/")
-            directory, inherits = self._directories.get(parent)
-            # A witness is in the other process, and was told of nothing that goes.
-            may_replace = self._witness is None
-            fd = self._created(directory, name, entry, may_replace=may_replace)
-            try:
-                write_all(fd, data)
-                self._attributes.of_file(entry, fd, inherits)
-            finally:
-                os.close(fd)
-        except (OSError, OverflowError) as error:
-            raise _told(error, path) from None
 
     def _hard_link(self, entry: Entry, directory: int, name: str, path: str) -> None:
         target = _clean(entry.linkname)
@@ -299,7 +250,6 @@ class Extractor:
             self._before_removing()
 
     def _before_removing(self) -> None:
-        self._beside.reset()
         if self._witness is not None:
             self._witness.replacing()
 
@@ -336,6 +286,6 @@ def extract(
     whiteouts: Whiteouts | None = None,
     owner: Owner | None = None,
 ) -> int:
-    """Unpack `archive` into `root` -> bytes of file content written."""
+    """Unpack `archive` into `root` -> the sum of the sizes of files and links."""
     with Extractor(root, whiteouts=whiteouts, owner=owner) as extractor:
         return extractor.extract(archive)

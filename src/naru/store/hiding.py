@@ -30,10 +30,6 @@ class Hiding:
         self._hidden: set[str] = set()
         self.mine: set[str] = set()
 
-    def knows(self, path: str) -> bool:
-        """Whether the layer has put something there, or hides what is there."""
-        return path in self.mine or path in self._hidden
-
     def member(self, parent: str, name: str) -> None:
         """A `.wh.` member."""
         if name.startswith(METADATA_PREFIX) and name != OPAQUE:

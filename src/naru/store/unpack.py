@@ -24,7 +24,7 @@ _SYNC_STEP = 16 << 20
 
 
 class Unpacked(NamedTuple):
-    size: int  # bytes of the layer's files
+    size: int  # bytes of the layer's files and symbolic links
     diff_id: str  # the tar's digest
     tar_size: int
 

@@ -57,18 +57,6 @@ def test_descriptors_are_handed_over_and_no_others(workers: Workers) -> None:
         os.close(own)
 
 
-def test_what_a_killed_worker_has_forked_has_ended_too(workers: Workers, tmp_path: Path) -> None:
-    told, tell = os.pipe()
-    with (tmp_path / "lock").open("wb") as lock:
-        with workers.begin([tell, lock.fileno()], worker_jobs.wait_beside_a_scribe):
-            assert os.read(told, 4) == b"held"
-            with pytest.raises(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # at once, when the job is left
-    os.close(told)
-    os.close(tell)
-
-
 def test_a_job_that_is_left_is_killed(workers: Workers) -> None:
     told, tell = os.pipe()
     silent, mute = os.pipe()

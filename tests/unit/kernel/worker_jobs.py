@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 from contextlib import suppress
 
 from naru.spec.errors import NotFound
-from naru.store.scribe import Scribe
 
 
 def whose(_fds: list[int], number: int) -> tuple[int, int]:
@@ -52,17 +50,3 @@ def opened(_fds: list[int]) -> set[str]:
         with suppress(FileNotFoundError):  # that of the listing itself
             found.add(os.readlink(f"/proc/self/fd/{fd}"))
     return found
-
-
-def wait_beside_a_scribe(fds: list[int]) -> None:
-    """Wait for ever, with a second process that holds the lock on a file, and has said so."""
-
-    def hold(_record: object, _data: object) -> None:
-        with open(f"/proc/self/fd/{fds[1]}", "wb") as file:  # an open file of its own
-            fcntl.flock(file, fcntl.LOCK_EX)
-            os.write(fds[0], b"held")
-            signal.pause()
-
-    scribe = Scribe(hold)
-    scribe.give((0,), memoryview(b""))
-    scribe.settle()

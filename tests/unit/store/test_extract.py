@@ -6,13 +6,12 @@ import contextlib
 import io
 import os
 import stat
+import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
-from naru.kernel import workers_main
-from naru.store import beside
 from naru.store.extract import Extractor, extract
 from naru.store.removal import remove_tree
 from naru.store.tarentry import (
@@ -53,14 +52,6 @@ def tree(root: Path) -> dict[str, str]:
         )
         for path in sorted(root.rglob("*"))
     }  # fmt: skip
-
-
-@pytest.fixture(autouse=True, params=["alone", "beside"])
-def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it twice: by one process, and with small files written by another from the start."""
-    if request.param == "beside":
-        monkeypatch.setattr(workers_main, "in_worker", True)
-        monkeypatch.setattr(beside, "_BEGIN", 0)
 
 
 @pytest.fixture
@@ -308,3 +299,28 @@ def test_hiding_a_name_does_not_hide_what_its_link_leads_to(root: Path) -> None:
     assert tree(root) == {
         "kept": "dir", "kept/file": "x", "kept/older": "y", "link": "->kept",
     }  # fmt: skip
+
+
+def test_sizes_are_those_that_docker_counts(root: Path) -> None:
+    members = [
+        (Entry("file"), b"x" * 1000),
+        Entry("again", HARDLINK, linkname="file"),
+        Entry("link", SYMLINK, linkname="somewhere/else"),
+        Entry("pipe", FIFO),
+        Entry("directory", DIRECTORY),
+    ]
+    assert extract(archive(members), root) == 1000 + len("somewhere/else")
+
+
+def test_holes_count_as_docker_counts_them(root: Path) -> None:
+    sparse = root.parent / "sparse"
+    with sparse.open("wb") as file:
+        file.write(b"x" * 4096)
+        file.truncate(1 << 20)
+    tar = subprocess.run(
+        ["tar", "-C", root.parent, "--sparse", "--format=pax", "-c", "sparse"],
+        check=True, stdout=subprocess.PIPE,
+    ).stdout  # fmt: skip
+    assert len(tar) < 100_000
+    assert extract(io.BytesIO(tar), root) == 1 << 20
+    assert (root / "sparse").stat().st_blocks * 512 < 100_000
