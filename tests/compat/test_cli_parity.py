@@ -25,6 +25,7 @@ from bench.dockerd import DOCKERD, Dockerd
 from tests.harness.aftermath import until
 from tests.unit.cli.recorder import Recorder
 
+TREE = json.loads((Path(__file__).parents[1] / "unit" / "cli" / "image_tree.json").read_text())
 NARU = [sys.executable, "-m", "naru.cli.main"]
 DOCKER = ["docker"]
 BODIES = json.loads((Path(__file__).parents[1] / "unit" / "cli" / "create_bodies.json").read_text())
@@ -106,6 +107,9 @@ ps -Z
 images
 images --digests
 images --format json
+images --format '{{.Foo}}'
+images --format '{{.Foo'
+images --tree
 inspect c1
 inspect busybox
 inspect nope
@@ -117,6 +121,12 @@ inspect --type image c1
 image inspect nope
 history busybox
 history --format json busybox
+history --format '{{.Foo}}' busybox
+search
+search a b
+search --limit x a
+search -f x a
+search --limit 200 a
 logs c1
 logs --since foo c1
 top c1
@@ -124,8 +134,10 @@ port c1
 port c1 80
 diff c1
 volume ls
+volume ls --format '{{.Foo'
 volume rm nope
 network ls
+network ls --format '{{.Foo}}'
 network inspect nope
 network rm nope
 network connect nope nope
@@ -221,3 +233,69 @@ def test_sends_the_same_body(tmp_path: Path, case: dict[str, Any]) -> None:
     else:
         ours, theirs = creates
         assert ours == theirs
+
+
+FOUND = [
+    {"name": "a/b", "description": "One\nline of a rather long description that is cut",
+     "star_count": 3, "is_official": False, "is_automated": True},
+    {"name": "c", "description": "", "star_count": 30, "is_official": True, "is_automated": False},
+    {"name": "d", "description": "\u00e9" * 60, "star_count": 7, "is_official": False,
+     "is_automated": False},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "x",
+        "--no-trunc x",
+        "--limit 3 -f is-official=true -f stars=3 x",
+        "--format table x",
+        "--format json x",
+        "--format '{{json .}}' x",
+        "--format '{{.Name}}:{{.StarCount}}:{{.IsOfficial}}:{{.Description}}' x",
+        "--format 'table {{.Name}}\\t{{.IsOfficial}}' x",
+        "--format '{{.IsAutomated}}' x",
+        "--format '{{.Foo' x",
+    ],
+)
+def test_searches_alike(tmp_path: Path, argv: str) -> None:
+    with Recorder(tmp_path / "s") as recorder:
+        recorder.answers["GET", "/images/search"] = (200, FOUND)
+        ours, theirs = (call(client, recorder.host, f"search {argv}") for client in (NARU, DOCKER))
+        assert ours == theirs
+        asked = [request for request in recorder.requests if "search" in request[1]]
+        assert len(asked) == 2
+        assert asked[0] == asked[1]
+
+
+@pytest.mark.parametrize(
+    "argv", ["-q", "--no-trunc", "--digests", "--format json", "--digests --format json -q"]
+)
+def test_a_tree_takes_no_formats(tmp_path: Path, argv: str) -> None:
+    with Recorder(tmp_path / "s") as recorder:
+        ours, theirs = (
+            call(client, recorder.host, f"images --tree {argv}") for client in (NARU, DOCKER)
+        )
+        assert ours == theirs
+        assert ours[1].endswith("is not yet supported with --tree\n")
+
+
+@pytest.mark.parametrize("argv", ["", "-a", "-f dangling=true", "name"])
+@pytest.mark.parametrize("columns", [0, 20, 40, 55, 70, 80, 100, 160])
+def test_draws_the_same_tree(tmp_path: Path, columns: int, argv: str) -> None:
+    """On terminals of several widths, and without one."""
+    with Recorder(tmp_path / "s") as recorder:
+        recorder.answers["GET", "/images/json"] = (200, TREE)
+        env = {**os.environ, "DOCKER_HOST": recorder.host, "NARU_HOST": recorder.host}
+        shown = []
+        for program, *before in (NARU, DOCKER):
+            words = [*before, "images", "--tree", *argv.split()]
+            if columns:
+                size = (50, columns)
+                shown.append(pexpect.run(shlex.join([program, *words]), env=env, dimensions=size))
+            else:
+                done = subprocess.run([program, *words], env=env, capture_output=True, check=True)
+                shown.append(done.stdout)
+        assert shown[0] == shown[1]
+        assert b"z:1" in shown[0]

@@ -36,7 +36,7 @@ def listing(
     """The text of a list command.
 
     `form` is --format's value: "" or `table` for the given columns, `json`, `table TEMPLATE`
-    or a template. `kind` names the row in the error about an unknown field.
+    or a template. `kind` is what Go calls the row, in the error about an unknown field.
     """
     if form in ("", "table"):
         lines = [[headers[name] for name in columns]]
@@ -51,17 +51,12 @@ def listing(
     text = form.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")
     try:
         template = Template(text)
-        shown = [template.run(Row(row), root=f"*formatter.{kind}") for row in rows]
+        shown = [template.run(Row(row), root=f"*{kind}") for row in rows]
         if with_header:
             shown.insert(0, template.run(_Headers(headers)))
     except TemplateError as error:
         if "executing" in error.message:
-            error.message = f"failed to execute template: {error.message}"
-        else:
-            error.message = (
-                f"failed to parse {error.message.removeprefix('template parsing error: ')}"
-            )
-            error.message = error.message.replace("parse template:", "parse template: template:")
+            error.message = f"template parsing error: {error.message}"
         raise
     if with_header:
         return table([line.split("\t") for text in shown for line in text.split("\n")])

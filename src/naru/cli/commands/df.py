@@ -181,7 +181,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> None:
         print(details(usage, time.time()), end="")
         return
     print(listing(summary(usage), HEADERS, list(HEADERS), values["format"],
-                  kind="diskUsageContext"), end="")  # fmt: skip
+                  kind="formatter.diskUsageContext"), end="")  # fmt: skip
 
 
 COMMANDS = {

@@ -58,7 +58,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> None:
         return
     headers = HEADERS if human else {**HEADERS, "CreatedSince": "CREATED AT"}
     columns = ["ID", "CreatedSince", "CreatedBy", "Size", "Comment"]
-    print(listing(rows, headers, columns, values["format"], kind="historyContext"), end="")
+    print(listing(rows, headers, columns, values["format"], kind="image.historyContext"), end="")
 
 
 COMMANDS = {

@@ -26,7 +26,7 @@ FLAGS = """
 --format string = 'table', 'table TEMPLATE', 'json' or a Go template
 --no-trunc = Don't truncate output
 -q --quiet = Only show image IDs
---tree = List the platforms of each image (not supported)
+--tree = List multi-platform images as a tree
 """
 HEADERS = {
     "ID": "IMAGE ID", "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST",
@@ -34,6 +34,13 @@ HEADERS = {
     "Containers": "CONTAINERS", "SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE",
     "VirtualSize": "SIZE",
 }  # fmt: skip
+
+_TREE_SINCE = (1, 47)
+"""The API version that tells of an image's manifests."""
+_NOT_IN_TREE = {
+    "quiet": "quiet", "no-trunc": "no-trunc", "digests": "show-digest", "format": "format",
+}  # fmt: skip
+"""Flags that have no meaning for a tree, as docker's errors call them."""
 
 
 def names_of(item: dict[str, Any], *, digests: bool) -> list[tuple[str, str, str]]:
@@ -94,12 +101,28 @@ def rows_of(
 
 def run(context: Context, values: Values, arguments: list[str]) -> None:
     if values["tree"]:
-        raise CliError("--tree is not supported by this version of naru")
+        spoken = context.client.negotiate()
+        if tuple(map(int, spoken.split("."))) < _TREE_SINCE:
+            since = "{}.{}".format(*_TREE_SINCE)
+            raise CliError(
+                f'"--tree" requires API version {since},'
+                f" but the Naru daemon API version is {spoken}"
+            )
+        for name, said in _NOT_IN_TREE.items():
+            if values[name]:
+                raise CliError(f"--{said} is not yet supported with --tree")
     wanted = filters(values["filter"])
     if arguments:
         wanted.setdefault("reference", {})[arguments[0]] = True
-    items = context.client.get("/images/json" + query(all=values["all"], filters=wanted))
+    items = context.client.get(
+        "/images/json" + query(all=values["all"], filters=wanted, manifests=values["tree"] or None)
+    )
     items.sort(key=lambda item: -item["Created"])
+    if values["tree"]:
+        from naru.cli.commands.image_tree import tree
+
+        print(tree(items, untagged=values["all"]), end="")
+        return
     full, form = values["no-trunc"], values["format"]
     digests = values["digests"] or "Digest" in form
     rows = rows_of(items, time.time(), full=full, digests=digests)
@@ -110,7 +133,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> None:
     columns = ["Repository", "Tag", "ID", "CreatedSince", "Size"]
     if digests and form in ("", "table"):
         columns.insert(2, "Digest")
-    print(listing(rows, HEADERS, columns, form, kind="ImageContext"), end="")
+    print(listing(rows, HEADERS, columns, form, kind="formatter.imageContext"), end="")
 
 
 COMMANDS = {

@@ -157,7 +157,7 @@ def ls(context: Context, values: Values, arguments: list[str]) -> None:
             print(made["ID"])
         return
     columns = ["ID", "Name", "Driver", "Scope"]
-    print(listing(rows, HEADERS, columns, values["format"], kind="networkContext"), end="")
+    print(listing(rows, HEADERS, columns, values["format"], kind="network.networkContext"), end="")
 
 
 def remove(context: Context, values: Values, names: list[str]) -> None:

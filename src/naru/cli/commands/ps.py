@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from naru.cli.client import query
+from naru.cli.failures import CliError
 from naru.cli.filters import filters, labels_text, shorten
 from naru.cli.flags import Parser
 from naru.cli.output import listing
@@ -141,7 +142,16 @@ def run(context: Context, values: Values, arguments: list[str]) -> None:
         for made, item in zip(rows, items, strict=True):
             made["Label"] = _label(item.get("Labels") or {})
     columns = [*COLUMNS, "Size"] if values["size"] else COLUMNS
-    print(listing(rows, HEADERS, columns, form, kind="ContainerContext"), end="")
+    try:
+        text = listing(rows, HEADERS, columns, form, kind="formatter.ContainerContext")
+    except CliError as error:
+        # Docker's ps tries the template before it asks for containers, with words of its own.
+        doing = "execute" if "executing" in error.message else "parse"
+        error.message = error.message.replace(
+            "template parsing error:", f"failed to {doing} template:", 1
+        )
+        raise
+    print(text, end="")
 
 
 def _label(labels: dict[str, str]) -> Any:

@@ -22,7 +22,6 @@ FLAGS = """
 """
 HEADERS = {
     "Name": "NAME", "Description": "DESCRIPTION", "StarCount": "STARS", "IsOfficial": "OFFICIAL",
-    "IsAutomated": "AUTOMATED",
 }  # fmt: skip
 
 
@@ -36,21 +35,21 @@ def run(context: Context, values: Values, arguments: list[str]) -> None:
         + query(term=term, limit=values["limit"] or None, filters=filters(values["filter"])),
         headers=registry_header(context, registry),
     ).json()
-    machine = values["format"] not in ("", "table")
+    as_json = "json" in values["format"]
+    told = ("true", "false") if as_json else ("[OK]", "")
     rows: list[dict[str, object]] = []
-    for item in sorted(items or [], key=lambda item: -item["star_count"]):
+    for item in items or []:
         description = item["description"].replace("\n", " ").replace("\r", " ")
         rows.append(
             {
                 "Name": item["name"],
                 "Description": description if values["no-trunc"] else shorten(description, 45),
                 "StarCount": str(item["star_count"]),
-                "IsOfficial": "[OK]" if item["is_official"] else ("false" if machine else ""),
-                "IsAutomated": "[OK]" if item["is_automated"] else ("false" if machine else ""),
+                "IsOfficial": told[0] if item["is_official"] else told[1],
             }
         )
     columns = ["Name", "Description", "StarCount", "IsOfficial"]
-    print(listing(rows, HEADERS, columns, values["format"], kind="SearchContext"), end="")
+    print(listing(rows, HEADERS, columns, values["format"], kind="registry.searchContext"), end="")
 
 
 COMMANDS = {

@@ -146,7 +146,7 @@ def run(context: Context, values: Values, names: list[str]) -> None:
         with collector.changed:
             samples = dict(collector.samples)
         rows = [row(name, sample, full=full) for name, sample in samples.items()]
-        text = listing(rows, HEADERS, columns, form, kind="statsContext")
+        text = listing(rows, HEADERS, columns, form, kind="formatter.statsContext")
         if terminal and stream:
             text = "\x1b[H" + text.replace("\n", "\x1b[K\n") + "\x1b[J"
         sys.stdout.write(text)

@@ -86,9 +86,8 @@ def ls(context: Context, values: Values, arguments: list[str]) -> None:
     if values["format"] not in ("", "table", "json"):
         for made, item in zip(rows, items, strict=True):
             made["Label"] = (item.get("Labels") or {}).get
-    print(
-        listing(rows, HEADERS, ["Driver", "Name"], values["format"], kind="volumeContext"), end=""
-    )
+    columns, kind = ["Driver", "Name"], "formatter.volumeContext"
+    print(listing(rows, HEADERS, columns, values["format"], kind=kind), end="")
 
 
 def remove(context: Context, values: Values, names: list[str]) -> None:
