@@ -67,7 +67,7 @@ class Images:
             library=self.library, transport=self.transport, tasks=self.tasks, blobs=blobs
         )
         self.importer = Importer(library=self.library, transport=self.transport, version="0.1")
-        self.loader = Loader(library=self.library, tasks=self.tasks)
+        self.loader = Loader(library=self.library)
         self.saver = Saver(library=self.library)
         self.listing = Listing(library=self.library)
         self.removal = Removal(library=self.library)

@@ -46,7 +46,7 @@ def image_routes(
             at_once=config.max_concurrent_uploads,
         ),
         importer=Importer(library=library, transport=transport, version=__version__),
-        loader=Loader(library=library, tasks=tasks),
+        loader=Loader(library=library),
         saver=Saver(library=library),
     ).register(router)
     RegistryRoutes(inquiries=Inquiries(transport=transport)).register(router)

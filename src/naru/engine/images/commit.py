@@ -70,18 +70,17 @@ class Committer:
         if config is not None:
             wanted = merged(wanted, container.config)
         library = self._library
-        with library.blobs.lease() as lease:
-            async with library.used_or_swept() as held:
-                if container.chain_id:
-                    library.layers.acquire(container.chain_id)
-                    held.callback(library.layers.release, container.chain_id)
-                intake = await held.enter_async_context(LayerIntake(library, lease))
-                async with self._still(container, pause):
-                    layer = await self._diff(container, intake)
-                diff_ids = await self._unpack(container, layer, intake, held)
-                return await self._add(
-                    container, wanted, layer, diff_ids, name=name, author=author, comment=comment
-                )
+        async with library.taking_in() as lease, library.used_or_swept() as held:
+            if container.chain_id:
+                library.layers.acquire(container.chain_id)
+                held.callback(library.layers.release, container.chain_id)
+            intake = await held.enter_async_context(LayerIntake(library, lease))
+            async with self._still(container, pause):
+                layer = await self._diff(container, intake)
+            diff_ids = await self._unpack(container, layer, intake, held)
+            return await self._add(
+                container, wanted, layer, diff_ids, name=name, author=author, comment=comment
+            )
 
     @contextlib.asynccontextmanager
     async def _still(self, container: ContainerRecord, pause: bool) -> AsyncIterator[None]:

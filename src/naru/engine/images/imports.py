@@ -43,36 +43,32 @@ class Importer:
         config = apply_changes(ContainerConfig(), changes)
         platform = platform or oci.host_platform()
         library = self._library
-        with library.blobs.lease() as lease:
-            async with LayerIntake(library, lease) as intake:
-                layer = await self._receive(stream, intake)
-                created = time.time_ns()
-                document = configs.image_config(
-                    platform=platform,
-                    config=config,
-                    created=created,
-                    diff_ids=[layer.diff_id],
-                    history=[
-                        configs.history_entry(created=created, comment=_comment(message, source))
-                    ],
-                    comment=message or _comment("", source),
-                    version=self._version,
+        async with library.taking_in() as lease, LayerIntake(library, lease) as intake:
+            layer = await self._receive(stream, intake)
+            created = time.time_ns()
+            document = configs.image_config(
+                platform=platform,
+                config=config,
+                created=created,
+                diff_ids=[layer.diff_id],
+                history=[configs.history_entry(created=created, comment=_comment(message, source))],
+                comment=message or _comment("", source),
+                version=self._version,
+            )
+            async with library.used_or_swept() as held:
+                await intake.unpack(held, None, layer.diff_id, layer)
+                image_id = oci.digest_of(document)
+                names = [name.tagged()] if name else []
+                said = [
+                    events.of_id("tag", image_id, config.labels, each.familiar) for each in names
+                ]
+                said.append(events.of_id("import", image_id, config.labels))
+                return await library.add(
+                    document,
+                    names=names,
+                    blobs=[layer.record(library.blobs)] if isinstance(layer, KeptLayer) else [],
+                    said=said,
                 )
-                async with library.used_or_swept() as held:
-                    await intake.unpack(held, None, layer.diff_id, layer)
-                    image_id = oci.digest_of(document)
-                    names = [name.tagged()] if name else []
-                    said = [
-                        events.of_id("tag", image_id, config.labels, each.familiar)
-                        for each in names
-                    ]
-                    said.append(events.of_id("import", image_id, config.labels))
-                    return await library.add(
-                        document,
-                        names=names,
-                        blobs=[layer.record(library.blobs)] if isinstance(layer, KeptLayer) else [],
-                        said=said,
-                    )
 
     async def import_url(self, url: str, **options: object) -> ImageRecord:
         """The same from `http://` or `https://`."""

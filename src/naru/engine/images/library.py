@@ -19,7 +19,7 @@ from naru.spec.images import BlobRecord, ImageRecord, TagRecord
 from naru.spec.layers import chains
 from naru.spec.oci import Descriptor, ImageConfig, Platform, digest_of, parse_time, read_config
 from naru.spec.reference import Reference
-from naru.store.blobs import BlobStore
+from naru.store.blobs import BlobStore, Lease
 from naru.store.layers import LayerStore
 from naru.store.records import Change, Records, delete, put
 
@@ -243,6 +243,20 @@ class Library:
         except BaseException:
             await self.layers.release_unused()
             raise
+
+    @contextlib.asynccontextmanager
+    async def taking_in(self) -> AsyncIterator[Lease]:
+        """Where blobs come before it is known what needs them; what nothing does goes at once."""
+        taken: set[str] = set()
+        try:
+            with self.blobs.lease() as lease:
+                try:
+                    yield lease
+                finally:
+                    taken.update(lease.held)
+        finally:
+            if taken - self.needed_blobs():
+                await self.sweep()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Callable[[ImageRecord], None]]:

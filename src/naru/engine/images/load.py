@@ -22,7 +22,6 @@ from naru.engine.images.library import Library
 from naru.engine.images.progress import Message
 from naru.engine.images.received import Received, Receiver, blob_name
 from naru.engine.pipes import BrokenStream, Inbound
-from naru.engine.tasks import Tasks
 from naru.spec import oci
 from naru.spec import reference as references
 from naru.spec.errors import InternalError, InvalidParameter, NaruError, NotFound
@@ -46,33 +45,27 @@ class _Item(msgspec.Struct, rename="pascal"):
 
 
 class Loader:
-    def __init__(self, *, library: Library, tasks: Tasks) -> None:
+    def __init__(self, *, library: Library) -> None:
         self._library = library
-        self._tasks = tasks
 
     async def load(
         self, stream: AsyncIterator[bytes], *, platforms: list[Platform] | None = None
     ) -> AsyncIterator[Message]:
         """Docker's messages; `Loaded image: ...` for each. `platforms`: only these, all must be."""
-        blobs = self._library.blobs
-        with blobs.lease() as lease:
-            try:
-                async with LayerIntake(self._library, lease) as intake:
-                    receiver = Receiver(blobs, lease, intake)
-                    received = await Inbound(stream).run(receiver.receive)
-                    load = _Load(self._library, intake, lease)
-                    async for message in load.images(received, platforms):
-                        yield message
-            except (TarError, msgspec.MsgspecError) as error:
-                raise InvalidParameter(f"invalid archive: {error}") from error
-            except BrokenStream as error:
-                raise InvalidParameter(str(error)) from error
-            except OSError as error:
-                raise InternalError(f"load: {error}") from error
-            finally:
-                unneeded = set(lease.held)
-        if unneeded - self._library.needed_blobs():
-            self._tasks.spawn(self._library.sweep(), name="sweep after load")
+        library = self._library
+        try:
+            async with library.taking_in() as lease, LayerIntake(library, lease) as intake:
+                receiver = Receiver(library.blobs, lease, intake)
+                received = await Inbound(stream).run(receiver.receive)
+                load = _Load(library, intake, lease)
+                async for message in load.images(received, platforms):
+                    yield message
+        except (TarError, msgspec.MsgspecError) as error:
+            raise InvalidParameter(f"invalid archive: {error}") from error
+        except BrokenStream as error:
+            raise InvalidParameter(str(error)) from error
+        except OSError as error:
+            raise InternalError(f"load: {error}") from error
 
 
 class _Load:
