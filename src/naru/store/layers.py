@@ -237,6 +237,7 @@ class LayerStore(SharedLayers):
 
     async def unused(self) -> list[LayerRecord]:
         """What `release_unused` would remove."""
+        await asyncio.gather(*self._belated, return_exceptions=True)
         async with self._sweeping:
             needed = self._needed()
             return [r for r in self._records.layers.values() if r.chain_id not in needed]

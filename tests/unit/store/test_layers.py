@@ -164,6 +164,14 @@ async def test_only_unneeded_layers_go(setup: Setup) -> None:
     assert setup.on_disk() == 0
 
 
+async def test_a_layer_that_its_last_holder_is_about_to_remove_is_not_unused(setup: Setup) -> None:
+    one = await setup.layers.register(None, digest(b"one"), io.BytesIO(b"one"))
+    assert await setup.layers.release_unused() == []  # left to who holds it
+    setup.layers.release(one.chain_id)
+    assert await setup.layers.unused() == []
+    assert setup.on_disk() == 0
+
+
 async def test_recovery_removes_what_no_record_knows(setup: Setup) -> None:
     kept = await setup.layers.register(None, digest(b"one"), io.BytesIO(b"one"))
     setup.driver.create("f" * 64, None, writable=True)

@@ -92,11 +92,13 @@ class LayerInspection:
         return "" if found == record.diff_id else f"its files give {found}, not {record.diff_id}"
 
     async def _unused(self) -> list[LayerRecord]:
+        """Those that no removal under way will remove."""
         layers = self._library.layers
-        if not await layers.unused():
+        found = {record.storage_id for record in await layers.unused()}
+        if not found:
             return []
         await self._library.settled()
-        return await layers.unused()
+        return [record for record in await layers.unused() if record.storage_id in found]
 
     async def _forget(self, record: LayerRecord) -> None:
         """The record goes, so that the next pull makes the layer anew."""
