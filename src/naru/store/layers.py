@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -41,6 +41,10 @@ _log = logging.getLogger(__name__)
 _BUFFER = 1 << 18
 
 
+async def nothing_more() -> None:
+    """Whose layer it is, is known."""
+
+
 class LayerStore(SharedLayers):
     """All layers of a daemon: the shared ones, and each container's own."""
 
@@ -63,9 +67,17 @@ class LayerStore(SharedLayers):
     # -- writable layers ------------------------------------------------------------------------
 
     async def create_writable(
-        self, container_id: str, chain_id: str, *, size: int | None = None
+        self,
+        container_id: str,
+        chain_id: str,
+        *,
+        size: int | None = None,
+        record: Callable[[], Awaitable[None]] = nothing_more,
     ) -> None:
-        """`chain_id` "" is for a container without an image's layers; `size` a limit in bytes."""
+        """`chain_id` "" is for a container without an image's layers; `size` a limit in bytes.
+
+        `record` is called when the layer is there, to write down whose it is.
+        """
         self.check_room("making a container's layer")
         base = await self.base_of(chain_id)
 
@@ -83,6 +95,7 @@ class LayerStore(SharedLayers):
                 raise
 
         await self._run(self._quick, create)
+        await record()
 
     async def mount(self, container_id: str, *, init: Callable[[Path], None] | None = None) -> Path:
         """Mount a writable layer over its image -> the merged tree. Idempotent.

@@ -10,7 +10,7 @@ import asyncio
 import os
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -21,7 +21,7 @@ from naru.spec.layers import LayerRecord
 from naru.store.compression import Readable
 from naru.store.driver import Change, StorageDriver, Usage
 from naru.store.gate import Gate
-from naru.store.layers import LayerStore
+from naru.store.layers import LayerStore, nothing_more
 from naru.store.records import Records
 from naru.store.room import Room
 from naru.store.shared_layers import StagedLayer, mount_all, unmount_all
@@ -131,10 +131,16 @@ class SwitchableLayers(LayerStore):
             await super().diff_layer(chain, out)
 
     async def create_writable(
-        self, container_id: str, chain_id: str, *, size: int | None = None
+        self,
+        container_id: str,
+        chain_id: str,
+        *,
+        size: int | None = None,
+        record: Callable[[], Awaitable[None]] = nothing_more,
     ) -> None:
         async with self._gate.passing():
-            await super().create_writable(container_id, chain_id, size=size)
+            # The record comes within: a layer without one would not be carried by a migration.
+            await super().create_writable(container_id, chain_id, size=size, record=record)
 
     async def mount(self, container_id: str, *, init: Callable[[Path], None] | None = None) -> Path:
         async with self._gate.passing():

@@ -6,7 +6,7 @@ no root, no kernel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,7 +101,12 @@ class Layers(Protocol):
     def release(self, chain: str) -> None: ...
 
     async def create_writable(
-        self, container_id: str, chain_id: str, *, size: int | None = None
+        self,
+        container_id: str,
+        chain_id: str,
+        *,
+        size: int | None = None,
+        record: Callable[[], Awaitable[None]] = ...,
     ) -> None: ...
 
     async def mount(self, container_id: str) -> Path: ...

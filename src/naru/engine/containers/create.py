@@ -115,14 +115,18 @@ class Create:
                 record.config, record.host_config, directory, undo
             )
             undo.push_async_callback(self._layers.remove_writable, record.id)
-            await self._layers.create_writable(
-                record.id, record.chain_id, size=storage_size(record.host_config)
-            )
-            # Asked for again: the making may have waited for a switch to another driver.
-            record = msgspec.structs.replace(record, mounts=points, driver=self._storage_driver())
-            await self._containers.save(record, occurrence(record, "create"))
+            made = msgspec.structs.replace(record, mounts=points)
+
+            async def save() -> None:
+                nonlocal made
+                # Asked for again: the making may have waited for a switch to another driver.
+                made = msgspec.structs.replace(made, driver=self._storage_driver())
+                await self._containers.save(made, occurrence(made, "create"))
+
+            size = storage_size(record.host_config)
+            await self._layers.create_writable(record.id, record.chain_id, size=size, record=save)
             undo.pop_all()
-        return record
+        return made
 
     @contextmanager
     def _held(self, chain_id: str) -> Iterator[None]:

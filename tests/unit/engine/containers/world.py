@@ -6,7 +6,7 @@ import asyncio
 import errno
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +40,7 @@ from naru.spec.errors import InternalError, no_such_image, no_such_volume
 from naru.spec.images import ImageRecord
 from naru.spec.oci import ImageConfig
 from naru.spec.volumes import VolumeRecord
+from naru.store.layers import nothing_more
 from naru.store.records import Records
 
 
@@ -150,11 +151,17 @@ class FakeLayers:
         return self._root / container_id
 
     async def create_writable(
-        self, container_id: str, chain_id: str, *, size: int | None = None
+        self,
+        container_id: str,
+        chain_id: str,
+        *,
+        size: int | None = None,
+        record: Callable[[], Awaitable[None]] = nothing_more,
     ) -> None:
         if self.fails is not None:
             raise self.fails
         self._path(container_id).mkdir(parents=True)
+        await record()
 
     async def mount(self, container_id: str) -> Path:
         self.mounted.add(container_id)
