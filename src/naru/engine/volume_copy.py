@@ -9,7 +9,8 @@ from pathlib import Path
 
 from naru.kernel.inroot import open_in_root
 from naru.store.removal import remove
-from naru.store.treecopy import TreeCopy, copy_attributes, unmetered
+from naru.store.room import unmetered
+from naru.store.treecopy import TreeCopy, copy_attributes
 
 
 def copy_up(

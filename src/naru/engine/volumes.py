@@ -28,8 +28,7 @@ from naru.spec.events import Event
 from naru.spec.volumes import VolumeRecord
 from naru.store.diff import usage_of
 from naru.store.records import Records, delete, put
-from naru.store.room import Room, is_full
-from naru.store.treecopy import unmetered
+from naru.store.room import Room, is_full, unmetered
 
 _log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from naru.kernel.writeback import Writeback
 from naru.spec.errors import InternalError, InvalidParameter, NotFound
 from naru.spec.oci import MAX_DOCUMENT, digest_of
 from naru.store.growing import GrowingFile, GrowingReader
-from naru.store.room import Room, is_full
+from naru.store.room import Room, is_full, metered
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PARTIAL_LIFE = 24 * 3600.0
@@ -206,8 +206,8 @@ class BlobStore:
             self._growing[path.name] -= 1
             self._growing = +self._growing
 
-    def _meter(self) -> Callable[[int], object]:
-        return self._room.meter("storing a blob") if self._room else lambda size: None
+    def _meter(self) -> Callable[[int], None]:
+        return metered(self._room, "storing a blob")
 
     def _publish(self, partial: Path, fd: int, digest: str) -> None:
         if self._fsync:

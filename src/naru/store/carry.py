@@ -17,9 +17,8 @@ from typing import BinaryIO, cast
 
 from naru.spec.errors import InternalError, InvalidParameter
 from naru.store.driver import ChangeKind, StorageDriver
-from naru.store.room import Room
+from naru.store.room import Room, metered
 from naru.store.shared_layers import mount_all, unmount_all
-from naru.store.treecopy import unmetered
 from naru.store.treesync import TreeSync, differences, touched_paths
 from naru.store.unpack import Unpacker
 
@@ -77,7 +76,7 @@ class Carrier:
             total += count
             self._copied(count)
 
-        meter = self._room.meter("carrying a layer") if self._room else unmetered
+        meter = metered(self._room, "carrying a layer")
         touched = touched_paths([
             change.path for change in self.source.changes(old) if change.kind != ChangeKind.DELETED
         ])  # fmt: skip

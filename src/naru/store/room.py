@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from naru.spec.disk import FreeSpace
@@ -73,3 +74,12 @@ def _shown(size: int) -> str:
             break
         number /= 1000
     return f"{number:.3g}{unit}"
+
+
+def metered(room: Room | None, what: str) -> Callable[[int], None]:
+    """The meter of a piece of work where a room is to be kept."""
+    return room.meter(what) if room is not None else unmetered
+
+
+def unmetered(size: int) -> None:
+    """Where nothing is to stay free."""

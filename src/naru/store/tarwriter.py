@@ -105,9 +105,7 @@ class TarWriter:
             or entry.uid >= _MOST_ID or entry.gid >= _MOST_ID or entry.uname or entry.gname
         ):  # fmt: skip
             return None
-        head = b"%b%b%011o\0%011o\0" % (
-            name.encode().ljust(100, b"\0"), _owner(entry.mode, entry.uid, entry.gid), size, seconds
-        )  # fmt: skip
+        head = _head(name.encode(), _owner(entry.mode, entry.uid, entry.gid), size, seconds)
         rest, its_sum = _PLAIN_RESTS[kind]
         return b"%b%06o\0 %b" % (head, block_sum(head) + its_sum, rest)
 
@@ -183,10 +181,8 @@ def _pax_time(ns: int) -> bytes:
 def _block(entry: Entry, name: bytes, prefix: bytes, link: bytes, size: int, seconds: int) -> bytes:
     uid = entry.uid if entry.uid < _MOST_ID else 0
     gid = entry.gid if entry.gid < _MOST_ID else 0
-    head = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0" % (
-        name.ljust(100, b"\0"), entry.mode & 0o7777, uid, gid,
-        size if size < _MOST_SIZE else 0, seconds,
-    )  # fmt: skip
+    size = size if size < _MOST_SIZE else 0
+    head = _head(name, _owner(entry.mode, uid, gid), size, seconds)
     if prefix or entry.uname or entry.gname or entry.devmajor or entry.devminor:
         tail = b"ustar\x0000%b%b%07o\0%07o\0%b" % (
             _raw(entry.uname)[:31].ljust(32, b"\0"), _raw(entry.gname)[:31].ljust(32, b"\0"),
@@ -195,6 +191,11 @@ def _block(entry: Entry, name: bytes, prefix: bytes, link: bytes, size: int, sec
     else:
         tail = _COMMON_TAIL
     return _summed(head, entry.kind.encode() + link.ljust(100, b"\0") + tail)
+
+
+def _head(name: bytes, owner: bytes, size: int, seconds: int) -> bytes:
+    """What is before the checksum; `owner` is `_owner`'s."""
+    return b"%b%b%011o\0%011o\0" % (name.ljust(100, b"\0"), owner, size, seconds)
 
 
 def _summed(head: bytes, rest: bytes) -> bytes:
@@ -206,7 +207,7 @@ def _pax_blocks(name: bytes, pax: dict[bytes, bytes]) -> bytes:
     body = b"".join([_pax_record(key, pax[key]) for key in sorted(pax)])
     directory, slash, last = name.rstrip(b"/").rpartition(b"/")
     label = (directory + slash if directory else b"") + b"PaxHeaders.0/" + last
-    head = b"%b%b%011o\0%011o\0" % (label[:100].ljust(100, b"\0"), _PAX_OWNER, len(body), 0)
+    head = _head(label[:100], _PAX_OWNER, len(body), 0)
     return _summed(head, _PAX_TAIL) + body + _ZEROS[: -len(body) % BLOCK]
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from naru.store.room import unmetered
+
 _FICLONE = 0x40049409
 _CHUNK = 1 << 20
 _BLOCK = 4096
@@ -21,10 +23,6 @@ _NO_CLONE = (
     errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM,
     errno.ETXTBSY,
 )  # fmt: skip
-
-
-def unmetered(size: int) -> None:
-    pass
 
 
 def copy_tree(source: str, target: str, meter: Callable[[int], None] = unmetered) -> None:

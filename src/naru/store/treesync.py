@@ -15,7 +15,8 @@ from collections.abc import Callable, Collection, Iterator
 
 from naru.store.diff import read_xattrs, same_metadata
 from naru.store.removal import remove
-from naru.store.treecopy import TreeCopy, copy_attributes, unmetered
+from naru.store.room import unmetered
+from naru.store.treecopy import TreeCopy, copy_attributes
 
 Tree = dict[str, os.stat_result]
 """What is at each path relative to a root, parents before children; "" is the root."""

@@ -16,7 +16,7 @@ from naru.store.apart import fed, goes_apart
 from naru.store.compression import Inflated, Readable
 from naru.store.driver import StorageDriver
 from naru.store.read_ahead import ReadAhead
-from naru.store.room import Room, is_full
+from naru.store.room import Room, is_full, metered
 from naru.store.tarentry import ExtractError, TarError
 
 _PIECE = 1 << 20
@@ -125,7 +125,7 @@ def undone(driver: StorageDriver, layer: str) -> Iterator[None]:
 
 
 def _meter(room: Room | None) -> Callable[[int], None]:
-    return room.meter("unpacking a layer") if room else lambda size: None
+    return metered(room, "unpacking a layer")
 
 
 class _Hashed:

@@ -15,8 +15,8 @@ from naru.store.driver import Usage
 from naru.store.drivers.homes import Homes, make_directory, size_option
 from naru.store.drivers.probe import backing_filesystem
 from naru.store.drivers.whole_trees import WholeTrees
-from naru.store.room import Room
-from naru.store.treecopy import copy_tree, unmetered
+from naru.store.room import Room, metered
+from naru.store.treecopy import copy_tree
 
 
 class Vfs(WholeTrees):
@@ -34,7 +34,7 @@ class Vfs(WholeTrees):
         make_directory(home / "diff", 0o755)
         make_directory(home / "merged", 0o700)
         if parent:
-            meter = self.room.meter("copying a layer") if self.room else unmetered
+            meter = metered(self.room, "copying a layer")
             copy_tree(str(self._homes[parent] / "diff"), str(home / "diff"), meter)
             (home / "parent").write_text(parent)
         # Its change time is the moment up to which nothing has been written to the layer.
