@@ -8,12 +8,10 @@ import stat
 from collections.abc import Callable
 
 from naru.store.tarentry import DIRECTORY, SYMLINK, Entry
+from naru.store.xattrs import OF_OVERLAY
 
 Owner = Callable[[int, int], tuple[int, int]]
 """Maps the (uid, gid) of an archive to those on disk, for user namespaces."""
-
-_SKIPPED_XATTRS = ("trusted.overlay.", "user.overlay.")
-"""overlayfs's own marks mean something else on the disk of an overlay than in an archive."""
 
 
 class Attributes:
@@ -68,7 +66,7 @@ class Attributes:
 
     def _xattrs(self, entry: Entry, target: int | str) -> None:
         for key, value in (entry.xattrs or {}).items():
-            if key.startswith(_SKIPPED_XATTRS):
+            if key.startswith(OF_OVERLAY):
                 continue
             try:
                 if isinstance(target, int):

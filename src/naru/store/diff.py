@@ -5,7 +5,6 @@ Where the layers of a union say themselves what they change, see `upper`.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
@@ -18,9 +17,7 @@ from naru.store.tarentry import HARDLINK, REGULAR, SYMLINK, Entry
 from naru.store.tarmembers import Members
 from naru.store.tarwriter import TarWriter
 from naru.store.whiteouts import PREFIX
-
-_KEPT_XATTRS = ("user.", "trusted.", "security.capability", "security.ima", "system.posix_acl_")
-_OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
+from naru.store.xattrs import read_xattrs
 
 
 class Item(NamedTuple):
@@ -203,20 +200,6 @@ def usage_of(root: Path) -> Usage:
     return Usage(used, len(seen))
 
 
-def read_xattrs(path: str) -> dict[str, bytes]:
-    """The extended attributes that belong to a file's contents, not to overlay or to the host."""
-    try:
-        names = os.listxattr(path, follow_symlinks=False)
-    except OSError as error:
-        if error.errno == errno.ENOTSUP:
-            return {}
-        raise
-    if not names:
-        return {}
-    kept = (n for n in names if n.startswith(_KEPT_XATTRS) and not n.startswith(_OVERLAY_XATTRS))
-    return {n: value for n in kept if (value := read_xattr(path, n)) is not None}
-
-
 def same_metadata(one: os.stat_result, two: os.stat_result) -> bool:
     if (one.st_mode, one.st_uid, one.st_gid) != (two.st_mode, two.st_uid, two.st_gid):
         return False
@@ -247,15 +230,6 @@ def listing(directory: str) -> list[tuple[str, str, os.stat_result]]:
     except FileNotFoundError:
         return []
     return sorted(found, key=lambda item: item[0])
-
-
-def read_xattr(path: str, name: str) -> bytes | None:
-    try:
-        return os.getxattr(path, name, follow_symlinks=False)
-    except OSError as error:
-        if error.errno in (errno.ENODATA, errno.ENOTSUP, errno.EPERM):
-            return None
-        raise
 
 
 def _same_contents(one: str, two: str) -> bool:

@@ -19,6 +19,7 @@ from naru.store.erofs_format import Unmappable
 from naru.store.tarentry import BLOCK, Entry, TarError
 from naru.store.tarstream import TarReader
 from naru.store.whiteouts import METADATA_PREFIX, OPAQUE, PREFIX
+from naru.store.xattrs import OF_OVERLAY, OPAQUE_XATTR
 
 SPARSE_CHUNK = 4096
 """Sparse files are mapped in chunks of so many bytes."""
@@ -28,7 +29,6 @@ HOLE = 0xFFFFFFFF
 _MAX_LINKS = 40  # as the kernel's path walk
 _MAX_NAME = 255
 _WHITEOUT = PREFIX.encode()
-_SKIPPED_XATTRS = ("trusted.overlay.", "user.overlay.")
 _FORMATS = {
     tarentry.REGULAR: stat.S_IFREG,
     tarentry.SYMLINK: stat.S_IFLNK,
@@ -74,9 +74,8 @@ class LayerTree:
     `read(tar)` raises `TarError` for an archive that extraction would refuse as well.
     """
 
-    def __init__(self, *, opaque_xattr: str = "trusted.overlay.opaque") -> None:
+    def __init__(self) -> None:
         self.root = _directory_node()
-        self._opaque_xattr = opaque_xattr
         self.tar_blocks = 0
         self.content = 0  # bytes of all files and links together, as Docker counts
         self.has_implied = False  # whether there are directories that no member speaks of
@@ -169,7 +168,7 @@ class LayerTree:
 
     def _whiteout(self, parent: Node, name: str) -> None:
         if name == OPAQUE:
-            parent.xattrs = {**(parent.xattrs or {}), self._opaque_xattr: b"y"}
+            parent.xattrs = {**(parent.xattrs or {}), OPAQUE_XATTR: b"y"}
         elif not name.startswith(METADATA_PREFIX):
             hidden = os.fsencode(name.removeprefix(PREFIX))
             if not hidden or hidden in (b".", b".."):
@@ -236,12 +235,12 @@ def _describe(node: Node, entry: Entry) -> None:
     node.implied = False
     node.mode = stat.S_IFMT(node.mode) | (entry.mode & 0o7777)
     node.uid, node.gid, node.mtime = entry.uid, entry.gid, entry.mtime
-    opaque = {k: v for k, v in (node.xattrs or {}).items() if k.endswith(".overlay.opaque")}
+    opaque = {k: v for k, v in (node.xattrs or {}).items() if k == OPAQUE_XATTR}
     node.xattrs = {**opaque, **_own_xattrs(entry.xattrs or {})}
 
 
 def _own_xattrs(xattrs: dict[str, bytes]) -> dict[str, bytes]:
-    return {k: v for k, v in xattrs.items() if not k.startswith(_SKIPPED_XATTRS)}
+    return {k: v for k, v in xattrs.items() if not k.startswith(OF_OVERLAY)}
 
 
 def _chunks(entry: Entry, data_offset: int) -> list[int]:

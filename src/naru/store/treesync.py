@@ -13,10 +13,11 @@ import stat
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 
-from naru.store.diff import read_xattrs, same_metadata
+from naru.store.diff import same_metadata
 from naru.store.removal import remove
 from naru.store.room import unmetered
 from naru.store.treecopy import TreeCopy, copy_attributes
+from naru.store.xattrs import read_xattrs
 
 Tree = dict[str, os.stat_result]
 """What is at each path relative to a root, parents before children; "" is the root."""

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from naru.store.diff import Item, listing, marker, read_xattr, same_metadata, write_items
+from naru.store.diff import Item, listing, marker, same_metadata, write_items
 from naru.store.driver import Change, ChangeKind
 from naru.store.treecopy import copy_root_attributes
 from naru.store.whiteouts import METADATA_PREFIX, OPAQUE, PREFIX
+from naru.store.xattrs import OPAQUE_XATTR, USER_OPAQUE_XATTR, read_xattr
 
-_OPAQUE_XATTRS = ("trusted.overlay.opaque", "user.overlay.opaque")
+_OPAQUE_XATTRS = (OPAQUE_XATTR, USER_OPAQUE_XATTR)
 _FUSE_OPAQUE_XATTR = "user.fuseoverlayfs.opaque"
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from naru.store.removal import remove
+from naru.store.xattrs import OPAQUE_XATTR, USER_OPAQUE_XATTR
 
 PREFIX = ".wh."
 OPAQUE = ".wh..wh..opq"
@@ -36,7 +37,7 @@ class OverlayWhiteouts:
     """overlayfs's own marks: a 0/0 character device, and an xattr on an opaque directory."""
 
     def __init__(self, *, userxattr: bool = False) -> None:
-        self._opaque = "user.overlay.opaque" if userxattr else "trusted.overlay.opaque"
+        self._opaque = USER_OPAQUE_XATTR if userxattr else OPAQUE_XATTR
 
     def hide(self, directory: int, name: str) -> None:
         try:

@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 from naru.store.tarentry import SYMLINK, Entry
 from naru.store.tarmembers import Members
 from naru.store.tarwriter import TarWriter
+from naru.store.xattrs import OF_ARCHIVES
 
 _PATH: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -111,5 +112,5 @@ def _xattrs(fd: int) -> dict[str, bytes] | None:
         return None
     if not names:
         return None
-    kept = [name for name in names if name.startswith(("user.", "security.capability"))]
+    kept = [name for name in names if name.startswith(OF_ARCHIVES)]
     return {name: os.getxattr(fd, name) for name in kept} or None

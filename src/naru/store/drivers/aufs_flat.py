@@ -8,10 +8,10 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from naru.store.diff import read_xattrs
 from naru.store.removal import remove
 from naru.store.treecopy import copy_attributes
 from naru.store.whiteouts import METADATA_PREFIX, OPAQUE, PREFIX
+from naru.store.xattrs import read_xattrs
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
