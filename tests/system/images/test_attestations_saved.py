@@ -253,5 +253,93 @@ async def test_none_is_taken_for_an_image(images: Images) -> None:
             await images.removal.remove(image.id, force=True)
 
 
+def flat(members: dict[str, bytes], entries: list[dict[str, Any]], names: dict[str, str]) -> bytes:
+    """A layout whose index.json itself names the manifests; `names` by digest."""
+    named = [
+        {**e, "annotations": {"io.containerd.image.name": names[e["digest"]]}}
+        if e["digest"] in names else e
+        for e in entries
+    ]  # fmt: skip
+    top = {"schemaVersion": 2, "manifests": named}
+    blobs = {f"blobs/sha256/{digest[7:]}": data for digest, data in members.items()}
+    return repacked({**blobs, "index.json": json.dumps(top).encode()})
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_those_that_index_json_itself_names(
+    images: Images, registry: str, named: bool
+) -> None:
+    """They come with the image, and go out by an index that is made of them."""
+    name = f"{registry}/saved/flat:1"
+    members, index = oci_index([HERE], {HERE: STATEMENTS[HERE]})
+    own, attestation = json.loads(index)["manifests"]
+    del own["platform"]  # the index that is made has it from the config
+    archive = flat(members, [attestation, own], {own["digest"]: name} if named else {})
+    await collect(images.loader.load(pieces(archive)))
+    [image] = images.records.images.values()
+    assert (image.manifest, image.attestations[0]) == (own["digest"], attestation["digest"])
+    if not named:
+        await images.library.tag(image.id, parse(name))
+    await images.library.sweep()
+    saved = await save(images, name)
+    digest, entries = nested(saved)
+    assert digest == image.index
+    assert [e["digest"] for e in entries] == [own["digest"], attestation["digest"]]
+    assert entries[0]["platform"]["architecture"] == oci.host_platform().architecture
+    assert "annotations" not in entries[0]
+    assert entries[1] == attestation
+    assert STATEMENTS[HERE] in members_of(saved).values()
+    told = await collect(images.pusher.push(parse(name)))
+    assert [m["aux"]["Digest"] for m in told if "aux" in m] == [digest]
+    await remove(images, name)
+    await collect(images.puller.pull(parse(name)))
+    assert images.library.find(name).attestations == image.attestations
+    await remove(images, name)
+
+
+async def test_platforms_side_by_side_share_their_name(images: Images) -> None:
+    members, index = oci_index([HERE, OTHER], {OTHER: STATEMENTS[OTHER]})
+    here, other, attestation = json.loads(index)["manifests"]
+    names = {here["digest"]: "several:1", other["digest"]: "several:1"}
+    archive = flat(members, [attestation, here, other], names)
+    await collect(images.loader.load(pieces(archive)))
+    assert len(images.records.images.values()) == 2
+    assert nested(await save(images, "several:1"))[1] == [here, other, attestation]
+    assert images.library.find("several:1").attestations == []
+    assert images.library.find("several:1", parse_platform(OTHER)).attestations
+    await remove(images, "several:1")
+    await collect(images.loader.load(pieces(archive), platforms=[parse_platform(OTHER)]))
+    [image] = images.records.images.values()
+    assert image.attestations[0] == attestation["digest"]
+    await remove(images, "several:1")
+    names = {here["digest"]: "one:1", other["digest"]: "other:1"}
+    await collect(images.loader.load(pieces(flat(members, [here, other, attestation], names))))
+    assert images.library.find("one:1").index == ""
+    assert nested(await save(images, "other:1"))[1] == [other, attestation]
+    await remove(images, "one:1", "other:1")
+
+
+async def test_a_docker_archive_beside_them_says_less(images: Images) -> None:
+    members, index = oci_index([HERE], {HERE: STATEMENTS[HERE]})
+    own, attestation = json.loads(index)["manifests"]
+    manifest = json.loads(members[own["digest"]])
+    item = {
+        "Config": f"blobs/sha256/{manifest['config']['digest'][7:]}",
+        "RepoTags": ["beside:1"],
+        "Layers": [f"blobs/sha256/{layer['digest'][7:]}" for layer in manifest["layers"]],
+    }
+    laid_out = flat(members, [own, attestation], {own["digest"]: "beside:1"})
+    both = {**members_of(laid_out), "manifest.json": json.dumps([item]).encode()}
+    await collect(images.loader.load(pieces(repacked(both))))
+    assert images.library.find("beside:1").attestations[0] == attestation["digest"]
+    await remove(images, "beside:1")
+    lost = {**attestation["annotations"], "vnd.docker.reference.digest": sha(b"another")}
+    laid_out = flat(members, [own, {**attestation, "annotations": lost}], {})
+    both = {**members_of(laid_out), "manifest.json": json.dumps([item]).encode()}
+    await collect(images.loader.load(pieces(repacked(both))))
+    assert images.library.find("beside:1").attestations == []
+    await remove(images, "beside:1")
+
+
 def repacked(members: dict[str, bytes]) -> bytes:
     return tar([(Entry(name), data) for name, data in members.items()])

@@ -5,18 +5,17 @@ at once (see `layer_intake`; a compressed one goes into the blob store as it is)
 aside (see `received`), and the layers get their places in the end. What turns out to be unneeded is
 swept.
 
-What attests to an image of an index is kept with it; half of one is no reason not to load.
+What attests to an image is kept with it; half of one is no reason not to load.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from naru.engine.images import attestations, events, progress
+from naru.engine.images import attestations, events, layouts, progress
 from naru.engine.images.layer_intake import Arrived, KeptLayer, LayerIntake
 from naru.engine.images.library import Library
 from naru.engine.images.progress import Message
@@ -24,16 +23,13 @@ from naru.engine.images.received import Received, Receiver, blob_name
 from naru.engine.pipes import BrokenStream, Inbound
 from naru.spec import oci
 from naru.spec import reference as references
-from naru.spec.errors import InternalError, InvalidParameter, NaruError, NotFound
+from naru.spec.errors import InternalError, InvalidParameter, NotFound
 from naru.spec.images import BlobRecord, ImageRecord
 from naru.spec.jsonfit import without_nulls
 from naru.spec.oci import Descriptor, Platform
 from naru.spec.reference import Reference
 from naru.store.blobs import BlobStore, Lease
 from naru.store.tarentry import TarError
-
-_REF_NAME = "org.opencontainers.image.ref.name"
-_CONTAINERD_NAME = "io.containerd.image.name"
 
 
 class _Item(msgspec.Struct, rename="pascal"):
@@ -80,12 +76,12 @@ class _Load:
     async def images(
         self, received: Received, platforms: list[Platform] | None
     ) -> AsyncIterator[Message]:
-        if received.has("manifest.json") and not _has_platforms(received):
+        if received.has("manifest.json") and not layouts.says_more(received):
             items = _items(received.document("manifest.json"))
             loaded = 0
             for item in items:
                 config = received.document(item.config)
-                if not _wanted(oci.read_config(config).platform, platforms):
+                if not layouts.is_wanted(oci.read_config(config).platform, platforms):
                     continue
                 loaded += 1
                 layers = [received.layer(name) for name in item.layers]
@@ -170,24 +166,19 @@ class _Load:
     async def _layout(
         self, received: Received, platforms: list[Platform] | None
     ) -> AsyncIterator[Message]:
-        top = oci.read_manifest(received.document("index.json"), oci.OCI_INDEX)
         loaded = 0
-        for entry in top.manifests:
-            if _is_no_image(entry):
-                continue  # of no index: nothing could be pushed by which it would be found
-            names = _names(entry)
-            for data, index in _manifests(received, entry, platforms):
-                manifest = oci.read_manifest(data, entry.media_type)
-                config = received.document(blob_name(manifest.config.digest))
-                if not _wanted(oci.read_config(config).platform, platforms):
-                    continue
-                loaded += 1
-                layers = [received.named(layer) for layer in manifest.layers]
-                attested = await self._attested(received, index, oci.digest_of(data))
-                async for message in self._image(
-                    config, names, layers, data, manifest.layers, index, attested
-                ):
-                    yield message
+        for names, data, media_type, index in layouts.images(received, platforms):
+            manifest = oci.read_manifest(data, media_type)
+            config = received.document(blob_name(manifest.config.digest))
+            if not layouts.is_wanted(oci.read_config(config).platform, platforms):
+                continue
+            loaded += 1
+            layers = [received.named(layer) for layer in manifest.layers]
+            attested = await self._attested(received, index, oci.digest_of(data))
+            async for message in self._image(
+                config, names, layers, data, manifest.layers, index, attested
+            ):
+                yield message
         if not loaded:
             wanted = _listed(platforms) if platforms else str(oci.host_platform())
             raise NotFound(f"no image in the archive matches {wanted}")
@@ -221,52 +212,6 @@ def _blob_records(
 
 def _items(data: bytes) -> list[_Item]:
     return msgspec.convert(without_nulls(msgspec.json.decode(data)), list[_Item])
-
-
-def _manifests(
-    received: Received, entry: Descriptor, platforms: list[Platform] | None
-) -> list[tuple[bytes, bytes | None]]:
-    """The manifests below an entry of index.json, each with the index that names it."""
-    data = received.document(blob_name(entry.digest))
-    manifest = oci.read_manifest(data, entry.media_type)
-    if not manifest.is_index:
-        return [(data, None)]
-    chosen: list[tuple[bytes, bytes | None]] = []
-    for found in manifest.manifests:
-        # Of an index more platforms may be named than are in the archive.
-        offered = found.platform or Platform()
-        if _is_no_image(found) or not received.has(blob_name(found.digest)):
-            continue
-        if _wanted(offered, platforms):
-            chosen.append((received.document(blob_name(found.digest)), data))
-    return chosen
-
-
-def _is_no_image(entry: Descriptor) -> bool:
-    """What says something of an image, as an attestation does: no system can run it."""
-    kind = entry.annotations.get("vnd.docker.reference.type")
-    return bool(kind) or (entry.platform is not None and entry.platform.os == "unknown")
-
-
-def _has_platforms(received: Received) -> bool:
-    """Whether the archive holds an index within its index, which a docker-archive cannot say."""
-    if not received.has("index.json"):
-        return False
-    entries = oci.read_manifest(received.document("index.json"), oci.OCI_INDEX).manifests
-    return any(entry.media_type in oci.INDEX_TYPES for entry in entries)
-
-
-def _names(entry: Descriptor) -> list[Reference]:
-    text = entry.annotations.get(_CONTAINERD_NAME) or entry.annotations.get(_REF_NAME, "")
-    if not text or (":" not in text and "/" not in text):
-        return []  # a bare tag names no repository
-    with contextlib.suppress(NaruError):
-        return [references.parse(text).tagged()]
-    return []
-
-
-def _wanted(offered: Platform, platforms: list[Platform] | None) -> bool:
-    return not platforms or any(oci.platform_matches(wanted, offered) for wanted in platforms)
 
 
 def _listed(platforms: list[Platform]) -> str:
