@@ -166,8 +166,8 @@ class Supervisor:
 
     async def _take_charge(self, link: Link) -> None:
         hello = await link.request("hello")
-        self.pid = hello.body["pid"]
-        if hello.body["code"] != supervisor_main.code_identity():
+        # None: an older one, which looks for its file when asked, and the file is gone.
+        if hello.body.get("code") != supervisor_main.code_identity():
             await link.request(
                 "upgrade", argv=supervisor_launch.command(self._root, self._hidden_mount)
             )
@@ -182,6 +182,7 @@ class Supervisor:
                 fds=list(kept.fds),
             )
         await link.request("adopted")
+        self.pid = (await link.request("hello")).body["pid"]  # the upgraded one tells
         await self._learn(link)
         self._link = link
         self._ready.set()

@@ -261,6 +261,7 @@ class Supervisor:
         self, root: str, listener: socket.socket, lock: int, given_limit: int | None
     ) -> None:
         self.root = root
+        self.code = code_identity()  # of now: an upgrade's may lie there when it is asked for
         self.listener = listener
         self.lock = lock
         self.launcher = Launcher(root, given_limit)
@@ -327,7 +328,7 @@ class Supervisor:
     # -- requests: each returns its answer, or None when it answers otherwise -----------------
 
     def do_hello(self, client: socket.socket, request: Json, fds: list[int]) -> Json:
-        return {"pid": os.getpid(), "code": code_identity()}
+        return {"pid": os.getpid(), "code": self.code}
 
     def do_spawn(self, client: socket.socket, request: Json, fds: list[int]) -> Json | None:
         """Run `argv`; the answer comes when the runtime has ended. `{console}` in argv is

@@ -157,6 +157,52 @@ async def test_a_daemon_of_another_version_upgrades_it(
     assert (await bench.finish("c", stdio)).status == 137
 
 
+async def test_files_replaced_beneath_it(
+    bench: Bench, tmp_path: Path, rootfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package upgrade puts newer files where the running program's lay."""
+    _, stdio = await bench.run("c", "sleep", "1000")
+    program = tmp_path / "supervisor_main.py"
+    shutil.copy(supervisor_main.__file__, program)
+    monkeypatch.setattr(supervisor_main, "__file__", str(program))
+    link = bench.supervisor._link
+    assert link is not None
+    await link.request("upgrade", argv=supervisor_main.command(str(bench.exec_root)))
+    assert (await link.request("hello")).body["code"] == supervisor_main.code_identity()
+    comm = Path(f"/proc/{bench.supervisor.pid}/comm")
+    assert comm.read_text() == "naru-supervisor\n"
+    program.write_text(program.read_text().replace("naru-supervisor", "newer"))
+    other = Bench(bench.exec_root, rootfs)
+    await other.supervisor.connect()
+    assert comm.read_text() == "newer\n"
+    await other.close()
+    await bench.runtime.kill("c", 9)
+    assert (await bench.finish("c", stdio)).status == 137
+
+
+async def test_files_removed_beneath_it(bench: Bench, tmp_path: Path, rootfs: Path) -> None:
+    """An older program looks for its file when asked what it is, and an upgrade may move it."""
+    _, stdio = await bench.run("c", "sleep", "1000")
+    program = tmp_path / "supervisor_main.py"
+    asking = "return {'error': 'FileNotFoundError'}"
+    text = Path(supervisor_main.__file__).read_text()
+    telling = 'return {"pid": os.getpid(), "code": self.code}'
+    assert telling in text
+    program.write_text(text.replace(telling, asking))
+    link = bench.supervisor._link
+    assert link is not None
+    argv = [sys.executable, "-I", "-S", str(program), str(bench.exec_root)]
+    await link.request("upgrade", argv=argv)
+    assert "error" in (await link.request("hello")).body
+    program.unlink()
+    other = Bench(bench.exec_root, rootfs)
+    await other.supervisor.connect()
+    assert other.supervisor.pid == bench.supervisor.pid
+    await other.close()
+    await bench.runtime.kill("c", 9)
+    assert (await bench.finish("c", stdio)).status == 137
+
+
 async def test_sigterm_does_not_end_a_supervisor_at_work(bench: Bench) -> None:
     _, stdio = await bench.run("c", "sleep", "1000")
     os.kill(bench.supervisor.pid, signal.SIGTERM)
