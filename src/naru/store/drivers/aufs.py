@@ -11,12 +11,12 @@ one branch with all that is below it, hard-linked. Written to aufs(5).
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Final
 
+from naru.kernel import modules
 from naru.kernel.mounts import Mount, mount, unmount
 from naru.spec.errors import Unsupported
 from naru.store.diff import usage_of
@@ -149,16 +149,10 @@ def _refusal() -> str | None:
     """Why this kernel has no aufs, with what was looked for; None where it has."""
     if "aufs" in filesystems():
         return None
-    try:
-        done = subprocess.run(
-            ["modprobe", "aufs"], capture_output=True, text=True, check=False, timeout=30
-        )
-        tried = done.stderr.strip() or "done"
-    except OSError as error:
-        tried = str(error.strerror)
+    tried = modules.load("aufs")
     if "aufs" in filesystems():
         return None
-    return f"'aufs' is not in /proc/filesystems, and tried modprobe aufs ({tried})"
+    return f"'aufs' is not in /proc/filesystems, and tried {tried}"
 
 
 def _knows_dirperm1(root: Path, xino: str | None) -> bool:

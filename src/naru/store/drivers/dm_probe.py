@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-
 from naru.kernel import devicemapper as dm
+from naru.kernel import modules
 
 
 def refusal_of_kernel() -> str | None:
@@ -18,15 +17,5 @@ def refusal_of_kernel() -> str | None:
         except OSError as error:
             looked = f"{dm.CONTROL} ({error.strerror or error})"
         if attempt == "present":
-            tried = _load_module()
+            tried = modules.load("dm_thin_pool")
     return f"this kernel has no thin pools: looked for {looked}, and tried {tried}"
-
-
-def _load_module() -> str:
-    try:
-        done = subprocess.run(
-            ["modprobe", "dm_thin_pool"], capture_output=True, text=True, check=False, timeout=30
-        )
-    except OSError as error:
-        return f"modprobe dm_thin_pool ({error.strerror})"
-    return f"modprobe dm_thin_pool ({done.stderr.strip() or 'done'})"
