@@ -12,7 +12,7 @@ from naru.spec import oci
 from naru.spec.errors import NotFound
 from naru.spec.oci import parse_platform
 from naru.spec.reference import parse
-from tests.system.images.archives import collect, docker_archive, oci_index_archive, pieces
+from tests.system.images.archives import collect, docker_archive, oci_index_archive, pieces, sha
 from tests.system.images.conftest import Images
 
 HERE = str(oci.host_platform())
@@ -70,6 +70,28 @@ async def test_platforms_are_pulled_one_by_one(images: Images, registry: str) ->
     await images.removal.remove(name)
     assert images.records.images.values() == []
     assert list(images.blobs.digests()) == []
+
+
+async def test_what_has_no_manifest_shows_none(images: Images, registry: str) -> None:
+    """As dockerd's own image store shows none of any image; a push makes one."""
+    name = f"{registry}/several/none:1"
+    await collect(images.loader.load(pieces(docker_archive(name))))
+    [listed] = images.listing.images(manifests=True, identity=True)
+    inspected = images.listing.inspect(name, manifests=True)
+    assert {"Manifests", "Descriptor"}.isdisjoint({*listed, *inspected})
+    await collect(images.pusher.push(parse(name)))
+    [listed] = images.listing.images(manifests=True)
+    inspected = images.listing.inspect(name, manifests=True)
+    for shown in (listed, inspected):
+        [only] = shown["Manifests"]
+        assert only["Descriptor"] == shown["Descriptor"]
+        data = images.blobs.read(only["ID"])
+        assert (shown["Descriptor"]["digest"], shown["Descriptor"]["size"]) == (
+            sha(data),
+            len(data),
+        )
+    assert "Manifests" not in images.listing.inspect(name)
+    await images.removal.remove(name)
 
 
 async def test_an_index_goes_out_as_it_came(images: Images, registry: str) -> None:

@@ -32,7 +32,12 @@ class Listing:
         manifests: bool = False,
         identity: bool = False,
     ) -> list[dict[str, Any]]:
-        """`GET /images/json`, newest first. `identity` is of the manifests."""
+        """`GET /images/json`, newest first. `identity` is of the manifests.
+
+        An image that has no manifest yet (loaded, imported, committed) has no `Manifests` and no
+        `Descriptor`, as all have none in dockerd's own image store: a digest would be of what
+        nobody can ask for. The first push makes it one.
+        """
         given = dict(filters or {})
         image_filters.check(given, image_filters.LIST)
         library = self._library
@@ -57,7 +62,7 @@ class Listing:
             if not all_own and image.id in parents and not all:
                 continue  # a step on the way to another image
             summary = _summary(image, own, shared.get(image.id, -1), used[image.id])
-            if manifests:
+            if manifests and image.manifest:
                 summary["Manifests"] = self.manifests(image, identity=identity)
                 summary["Descriptor"] = self._descriptor(image)
             shown.append(summary)
@@ -99,7 +104,7 @@ class Listing:
     def inspect(
         self, ref: str, *, manifests: bool = False, platform: Platform | None = None
     ) -> dict[str, Any]:
-        """`GET /images/{name}/json`."""
+        """`GET /images/{name}/json`; without `Manifests` and `Descriptor` as in `images`."""
         library = self._library
         image = library.find(ref, platform)
         document = msgspec.json.decode(library.blobs.read(image.id))
@@ -134,9 +139,9 @@ class Listing:
             "RootFS": {"Type": "layers", "Layers": image.diff_ids},
             "Metadata": {"LastTagTime": tagged},
         }
-        if manifests:
-            shown["Manifests"] = self.manifests(image)
         if image.manifest:
+            if manifests:
+                shown["Manifests"] = self.manifests(image)
             shown["Descriptor"] = self._descriptor(image)
         if image.origins:
             shown["Identity"] = identity_of(image)
@@ -174,7 +179,8 @@ class Listing:
         return shown
 
     def manifests(self, image: ImageRecord, *, identity: bool = False) -> list[dict[str, Any]]:
-        """`ImageManifestSummary` of what the image's index names, or of the image alone."""
+        """`ImageManifestSummary` of what the index of an image that has a manifest names, or of
+        the image alone."""
         here = {i.manifest: i for i in platforms.companions(image, self._library.records)}
         shown = self._manifests(image, here)
         if identity:
@@ -188,7 +194,7 @@ class Listing:
         self, image: ImageRecord, here: Mapping[str, ImageRecord]
     ) -> list[dict[str, Any]]:
         if not image.index:
-            return [self._here(image, self._manifest(image.manifest))] if image.manifest else []
+            return [self._here(image, self._manifest(image.manifest))]
         entries = read_manifest(self._library.blobs.read(image.index)).manifests
         return [
             self._here(here[entry.digest], entry)
@@ -216,9 +222,8 @@ class Listing:
             },
         }
 
-    def _descriptor(self, image: ImageRecord) -> dict[str, Any] | None:
-        target = image.index or image.manifest
-        return _describe(self._manifest(target)) if target else None
+    def _descriptor(self, image: ImageRecord) -> dict[str, Any]:
+        return _describe(self._manifest(image.index or image.manifest))
 
     def _manifest(self, digest: str) -> Descriptor:
         data = self._library.blobs.read(digest)
