@@ -7,18 +7,17 @@ compared, through the mounts that containers will use. All of this blocks: for w
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from naru.spec.errors import InternalError, InvalidParameter
 from naru.store.driver import ChangeKind, StorageDriver
+from naru.store.mounting import shown
 from naru.store.room import Room, metered
-from naru.store.shared_layers import mount_all, unmount_all
 from naru.store.treesync import TreeSync, differences, touched_paths
 from naru.store.unpack import Unpacker
 
@@ -59,7 +58,7 @@ class Carrier:
         if blob is not None:
             return self._unpacked(new, parent, diff_id, blob)
         with tempfile.TemporaryFile(dir=self._scratch) as spool:
-            self.source.diff(old, cast(BinaryIO, spool))
+            self.source.diff(old, cast(BinaryIO, _Metered(spool, self._room)))
             spool.seek(0)
             try:
                 return self._unpacked(new, parent, diff_id, cast(BinaryIO, spool))
@@ -126,16 +125,24 @@ class Carrier:
         self, driver: StorageDriver, layer: str, *, read_only: bool = False
     ) -> Iterator[Path]:
         self._check()
-        with ExitStack() as undo:
-            target = Path(tempfile.mkdtemp(prefix="tree-", dir=self._scratch))
-            undo.callback(os.rmdir, target)
-            undo.callback(unmount_all, target)
-            mount_all(driver.mounts(layer, target, read_only=read_only))
-            yield target
+        with shown(driver, layer, self._scratch, read_only=read_only) as tree:
+            yield tree
 
     def _check(self) -> None:
         if self.stop.is_set():
             raise InternalError("the migration was stopped")
+
+
+class _Metered:
+    """A file to write to, as long as enough stays free beside it."""
+
+    def __init__(self, out: IO[bytes], room: Room | None) -> None:
+        self._write = out.write
+        self._meter = metered(room, "writing the tar of a layer")
+
+    def write(self, data: bytes) -> int:
+        self._meter(len(data))
+        return self._write(data)
 
 
 class _Counted:

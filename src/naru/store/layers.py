@@ -1,7 +1,7 @@
 """Containers' writable layers: made, mounted, compared, removed; and the repair at start.
 
 A writable layer is named by the container's id, and lives as long as the container's record does.
-The storage driver describes what to mount; this and `shared_layers` are where it is mounted.
+The storage driver describes what to mount; this and `mounting` are where it is mounted.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from naru.store.driver import (
     Widens,
 )
 from naru.store.handover import Handover
+from naru.store.mounting import mount_all, unmount_all, unmount_layer
 from naru.store.records import Records
 from naru.store.room import Room, is_full
-from naru.store.shared_layers import SharedLayers, mount_all, unmount_all
+from naru.store.shared_layers import SharedLayers
 
 T = TypeVar("T")
 
@@ -141,10 +142,8 @@ class LayerStore(SharedLayers):
         """Idempotent. Processes that still use the tree keep it until they end."""
         target = self.target(container_id)
         async with self._lock(container_id):
-            if mounts.is_mounted(target):
-                await self._run(self._quick, unmount_all, target)
-            if isinstance(self.driver, Releases):
-                await self._run(self._quick, self.driver.release, container_id)
+            if mounts.is_mounted(target) or isinstance(self.driver, Releases):
+                await self._run(self._quick, unmount_layer, self.driver, container_id, target)
             self._mounted.discard(container_id)
 
     async def remove_writable(self, container_id: str) -> None:
@@ -169,9 +168,7 @@ class LayerStore(SharedLayers):
     async def end_view(self, chain: str) -> None:
         target = self._views / self.storage_id(chain)
         async with self._lock(target.name):
-            await self._run(self._quick, unmount_all, target)
-            if isinstance(self.driver, Releases):
-                await self._run(self._quick, self.driver.release, target.name)
+            await self._run(self._quick, unmount_layer, self.driver, target.name, target)
             if target.exists():
                 target.rmdir()
 

@@ -12,20 +12,19 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from naru.kernel import mounts
 from naru.kernel.filesystems import sync_filesystem
-from naru.kernel.mounts import Mount
 from naru.kernel.workers import Workers
 from naru.spec.errors import InternalError, NaruError, NoSpace, NotFound
 from naru.spec.layers import LayerRecord, chain_id
 from naru.store.compression import Readable
-from naru.store.driver import Releases, Stages, StorageDriver
+from naru.store.driver import Stages, StorageDriver
 from naru.store.initlayer import make_mount_points
+from naru.store.mounting import mount_all, unmount_layer
 from naru.store.records import Records, delete, put
 from naru.store.room import Room, is_full
 from naru.store.rounds import Rounds
@@ -89,13 +88,7 @@ class SharedLayers:
         `release_unused` until `release(chain_id)` is called as often as it was registered.
         """
         chain = chain_id(parent_chain, diff_id)
-        async with self._sweeping:
-            self.acquire(chain)
-        try:
-            return await self._once(chain, lambda: self._unpack(chain, parent_chain, diff_id, tar))
-        except BaseException:
-            self.release(chain)
-            raise
+        return await self._held_once(chain, lambda: self._unpack(chain, parent_chain, diff_id, tar))
 
     def stage(self, tar: Readable, stop: threading.Event | None = None) -> StagedLayer:
         """Unpack a layer of which neither the place nor the digest is known yet.
@@ -115,13 +108,7 @@ class SharedLayers:
     async def adopt(self, parent_chain: str | None, staged: StagedLayer) -> LayerRecord:
         """As `register`, of a layer that is staged already; it is used up, or discarded."""
         chain = chain_id(parent_chain, staged.diff_id)
-        async with self._sweeping:
-            self.acquire(chain)
-        try:
-            record = await self._once(chain, lambda: self._place(chain, parent_chain, staged))
-        except BaseException:
-            self.release(chain)
-            raise
+        record = await self._held_once(chain, lambda: self._place(chain, parent_chain, staged))
         if record.storage_id != staged.storage_id:
             await self.discard(staged)
         return record
@@ -206,6 +193,18 @@ class SharedLayers:
 
     # -- inside ---------------------------------------------------------------------------------
 
+    async def _held_once(
+        self, chain: str, make: Callable[[], Coroutine[Any, Any, LayerRecord]]
+    ) -> LayerRecord:
+        """As `_once`, of a layer that is protected from `release_unused` from now on."""
+        async with self._sweeping:
+            self.acquire(chain)
+        try:
+            return await self._once(chain, make)
+        except BaseException:
+            self.release(chain)
+            raise
+
     async def _once(
         self, key: str, make: Callable[[], Coroutine[Any, Any, LayerRecord]]
     ) -> LayerRecord:
@@ -243,9 +242,7 @@ class SharedLayers:
                 try:
                     make_mount_points(target)
                 finally:
-                    unmount_all(target)
-                    if isinstance(self.driver, Releases):
-                        self.driver.release(storage_id)
+                    unmount_layer(self.driver, storage_id, target)
                 _sync_directory(self._root / storage_id)
             except BaseException as error:
                 self.driver.remove(storage_id)
@@ -417,20 +414,3 @@ def _sync_directory(home: Path) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
-
-
-def mount_all(plan: Sequence[Mount]) -> None:
-    """Carry out what a driver describes. The last one is the layer's own; others may stay."""
-    for number, mount in enumerate(plan):
-        try:
-            mounts.mount(mount)
-        except BaseException:
-            if any(earlier.target == mount.target for earlier in plan[:number]):
-                unmount_all(mount.target)
-            raise
-
-
-def unmount_all(target: Path) -> None:
-    """Unmount `target`, however many mounts are stacked on it."""
-    while mounts.is_mounted(target):
-        mounts.unmount(target)

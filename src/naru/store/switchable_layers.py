@@ -7,11 +7,9 @@ wait, and go on with the driver that is in use then: nobody sees a switch but as
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -22,9 +20,10 @@ from naru.store.compression import Readable
 from naru.store.driver import Change, StorageDriver, Usage
 from naru.store.gate import Gate
 from naru.store.layers import LayerStore, nothing_more
+from naru.store.mounting import shown
 from naru.store.records import Records
 from naru.store.room import Room
-from naru.store.shared_layers import StagedLayer, mount_all, unmount_all
+from naru.store.shared_layers import StagedLayer
 
 T = TypeVar("T")
 
@@ -80,11 +79,7 @@ class SwitchableLayers(LayerStore):
             yield target
             return
         self._views.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with ExitStack() as undo:
-            view = Path(tempfile.mkdtemp(prefix="peek-", dir=self._views))
-            undo.callback(os.rmdir, view)
-            undo.callback(unmount_all, view)
-            mount_all(self.driver.mounts(layer, view, read_only=True))
+        with shown(self.driver, layer, self._views, read_only=True) as view:
             yield view
 
     async def await_unmounted(self, container_ids: Sequence[str], *, seconds: float) -> list[str]:

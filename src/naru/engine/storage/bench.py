@@ -18,8 +18,8 @@ from naru.engine.storage.plot import plot
 from naru.kernel import mounts
 from naru.spec.errors import Conflict, InternalError, InvalidParameter
 from naru.store.choice import known
+from naru.store.mounting import unmount_all
 from naru.store.removal import remove_tree
-from naru.store.shared_layers import unmount_all
 
 _PREFIX = ".bench-"
 _SECONDS, _QUICK_SECONDS = 180, 20

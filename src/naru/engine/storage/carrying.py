@@ -22,9 +22,9 @@ from naru.spec.storage import CarriedRecord
 from naru.store.blobs import Lease
 from naru.store.carry import Carrier
 from naru.store.driver import KeepsMounts, KeepsTars, StorageDriver
+from naru.store.mounting import unmount_all
 from naru.store.piece_reader import PieceReader
 from naru.store.records import Records, delete, put
-from naru.store.shared_layers import unmount_all
 from naru.store.sizes import parse_size
 from naru.store.switchable_layers import SwitchableLayers
 

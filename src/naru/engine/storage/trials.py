@@ -19,7 +19,7 @@ from typing import IO, BinaryIO, cast
 from naru.kernel import mounts
 from naru.kernel.filesystems import sync_filesystem
 from naru.store.driver import KeepsMounts, StorageDriver
-from naru.store.shared_layers import mount_all, unmount_all
+from naru.store.mounting import mount_all, shown, unmount_all, unmount_layer
 from naru.store.tarentry import DIRECTORY, Entry
 from naru.store.tarwriter import TarWriter
 
@@ -95,7 +95,7 @@ class Bench:
         begun = time.perf_counter()
         layer = self._writable("typical")
         mount_all(self.driver.mounts(layer, target))
-        unmount_all(target)
+        unmount_layer(self.driver, layer, target)
         self.driver.remove(layer)
         return time.perf_counter() - begun
 
@@ -185,13 +185,10 @@ class Bench:
     @contextlib.contextmanager
     def _container(self, image: str) -> Iterator[Path]:
         layer = self._writable(image)
-        target = Path(tempfile.mkdtemp(prefix="mounted-", dir=self._root))
         try:
-            mount_all(self.driver.mounts(layer, target))
-            yield target
+            with shown(self.driver, layer, self._root) as target:
+                yield target
         finally:
-            unmount_all(target)
-            target.rmdir()
             self.driver.remove(layer)
 
     def _writable(self, image: str) -> str:
