@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,16 @@ import pytest
 from naru.spec.errors import InvalidParameter
 from naru.spec.layers import LayerRecord, chains
 from naru.store.compression import Readable
-from naru.store.tarentry import Entry
-from tests.system.images.archives import collect, docker_archive, layers, pieces, sha, tar
+from naru.store.tarentry import SYMLINK, Entry
+from tests.system.images.archives import (
+    collect,
+    docker_archive,
+    layers,
+    members_of,
+    pieces,
+    sha,
+    tar,
+)
 from tests.system.images.conftest import Images
 
 
@@ -32,6 +41,42 @@ async def test_the_same_layer_twice(images: Images) -> None:
     once, other = parts_of(2)
     await collect(images.loader.load(pieces(docker_archive("twice:1", [once, other, once]))))
     assert len(images.records.layers.values()) == 3
+
+
+LINK = (Entry("0/layer.tar", SYMLINK, linkname="../nowhere"), b"")
+OTHER = (Entry("0/layer.tar"), parts_of(2)[1])
+PACKED = (Entry("0/layer.tar"), gzip.compress(parts_of(2)[1]))
+SMALL = (Entry("0/layer.tar"), b"{}")
+LARGE = (Entry("0/layer.tar"), b"{" + b" " * 500_000 + b"}")
+EMPTY = (Entry("manifest.json"), b"[]")
+
+
+@pytest.mark.parametrize(
+    "other", [LINK, OTHER, PACKED, SMALL, LARGE, EMPTY],
+    ids=["link", "layer", "packed layer", "document", "large document", "manifest"],
+)  # fmt: skip
+async def test_of_members_of_one_name_the_last_counts(
+    images: Images, other: tuple[Entry, bytes]
+) -> None:
+    """As with dockerd, which makes files of them all first."""
+    [part] = parts_of(1)
+    archive = docker_archive("same:1", [part])
+    members = [(Entry(name), data) for name, data in members_of(archive).items()]
+    told = await collect(images.loader.load(pieces(tar([other, *members]))))
+    assert told[-1] == {"stream": "Loaded image: same:1\n"}
+    image = images.library.find("same:1")
+    assert image.size == 400_000
+    assert image.diff_ids == [sha(part)]
+    await images.removal.remove("same:1")
+    later = pieces(tar([*members, other]))
+    if other is EMPTY:
+        assert await collect(images.loader.load(later)) == []
+    else:
+        with pytest.raises(InvalidParameter, match=r"no such file|expected"):
+            await collect(images.loader.load(later))
+    assert images.records.images.values() == []
+    assert list(images.blobs.digests()) == []
+    assert list(images.layers.driver.layers()) == []
 
 
 @pytest.mark.parametrize("place", [0, 3, 6])

@@ -93,13 +93,15 @@ class Receiver:
         self._lease = lease
         self._intake = intake
         self._soon: dict[str, Future[Arrived]] = {}  # layers by member name
+        self._in_memory = 0  # bytes of documents
 
     def receive(self, source: BinaryIO) -> Received:
         received = Received(self._blobs)
-        total = 0
         reader = TarReader(cast(BinaryIO, Inflated(source)))
         for entry in reader:
             name = posixpath.normpath(entry.name)
+            if not entry.is_dir:
+                self._forget(name, received)
             if entry.kind in (SYMLINK, HARDLINK):
                 base = posixpath.dirname(name) if entry.kind == SYMLINK else ""
                 received.links[name] = posixpath.normpath(posixpath.join(base, entry.linkname))
@@ -107,11 +109,18 @@ class Receiver:
                 document = self._file(reader, entry, name, received)
                 if document is not None:
                     received.documents[name] = document
-                    total += len(document)
-                    if total > _MAX_DOCUMENTS:
+                    self._in_memory += len(document)
+                    if self._in_memory > _MAX_DOCUMENTS:
                         raise InvalidParameter("the archive holds too many documents")
         received.layers.update({name: soon.result() for name, soon in self._soon.items()})
         return received
+
+    def _forget(self, name: str, received: Received) -> None:
+        """Of members of one name the last counts, as when an archive is unpacked to files."""
+        self._in_memory -= len(received.documents.pop(name, b""))
+        for known in (received.stored, received.layers, received.links):
+            known.pop(name, None)
+        self._soon.pop(name, None)
 
     def _file(self, reader: TarReader, entry: Entry, name: str, received: Received) -> bytes | None:
         """Take in a layer, or return a document."""
@@ -121,16 +130,13 @@ class Receiver:
             head += bytes(piece)
         small = entry.size <= oci.MAX_DOCUMENT
         whole = cast(BinaryIO, PieceReader(itertools.chain([head], pieces)))
-        received.stored.pop(name, None)
         if head[:1] in (b"{", b"[") or (small and not _is_layer(head, name)):
             if entry.size <= _SMALL:
                 return b"".join(iter(lambda: whole.read(_PIECE), b""))
-            received.documents.pop(name, None)
             received.stored[name] = self._keep(whole)
         elif _is_plain_tar(head):
             self._soon[name] = self._intake.take_soon(whole, _digest_named(name))
         else:
-            self._soon.pop(name, None)
             received.layers[name] = KeptLayer("", self._keep(whole))
         return None
 
