@@ -1,18 +1,15 @@
-"""Who the user is to a registry: what `X-Registry-Auth` and `X-Registry-Config` carry."""
+"""Who the user is to a registry: what `X-Registry-Auth` carries."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import TypeVar
 
 import msgspec
 
 from naru.spec.errors import InvalidParameter
-from naru.spec.jsonfit import without_nulls
-
-T = TypeVar("T")
+from naru.spec.jsonfit import fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +57,15 @@ class AuthConfig(msgspec.Struct, rename="lower"):
 
 
 def decode_header(value: str) -> Credentials:
-    """`X-Registry-Auth`: base64url of a JSON AuthConfig; none, or an empty one, is anonymous."""
+    """`X-Registry-Auth`: base64url of a JSON AuthConfig, its members named in any case; none, or an
+    empty one, is anonymous."""
     if not value or value == "null":
         return ANONYMOUS
-    return _decode(value, AuthConfig, "X-Registry-Auth").credentials()
-
-
-def _decode(value: str, shape: type[T], name: str) -> T:
     try:
         # Clients differ in alphabet and padding: both are put right.
         text = value.strip().replace("+", "-").replace("/", "_").rstrip("=")
         data = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
-        return msgspec.convert(without_nulls(msgspec.json.decode(data or b"{}")), shape)
+        document = fit(AuthConfig)(msgspec.json.decode(data or b"{}"))
+        return msgspec.convert(document, AuthConfig).credentials()
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
-        raise InvalidParameter(f"invalid {name} header: {error}") from error
+        raise InvalidParameter(f"invalid X-Registry-Auth header: {error}") from error

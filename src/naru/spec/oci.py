@@ -1,6 +1,9 @@
 """The documents of images: manifests, indexes and configs of OCI 1.1 and Docker schema 2.
 
 Typed for reading only. The bytes as they came are what is stored, hashed and sent on.
+
+Members are read by their exact names, unlike those of requests: what Go reads from `Layers` too is
+none to a scanner, or to whoever signs, and one digest must not stand for two documents.
 """
 
 from __future__ import annotations

@@ -41,6 +41,8 @@ def test_other_forms_of_auth() -> None:
     assert credentials.decode_header(_header({"auth": auth})) == Credentials(
         "me", "secret:with:colons"
     )
+    any_case = {"Username": "me", "PASSWORD": "word", "username": None}
+    assert credentials.decode_header(_header(any_case)) == Credentials("me", "word")
     token = credentials.decode_header(_header({"identitytoken": "refresh"}))
     assert token.identity_token == "refresh"
     for bad in ("!!!", _header([1]), _header({"username": 1})):

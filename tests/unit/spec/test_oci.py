@@ -24,6 +24,17 @@ def test_documents_are_read_leniently() -> None:
     assert index.is_index
 
 
+def test_names_are_read_exactly() -> None:
+    """Else two readers of one digest could see two images."""
+    described = b'{"digest":"sha256:1","size":1}'
+    manifest = oci.read_manifest(
+        b'{"schemaVersion":2,"layers":[],"Layers":[%s],"Config":%s}' % (described, described)
+    )
+    assert (manifest.layers, manifest.config.digest) == ([], "")
+    config = oci.read_config(b'{"os":"linux","OS":"plan9","Config":{"Cmd":["a"]}}')
+    assert (config.os, config.config.cmd) == ("linux", None)
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
