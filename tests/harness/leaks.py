@@ -94,7 +94,7 @@ def _signs(process: Path) -> Iterator[str]:
         mounts = (process / "mountinfo").read_text().splitlines()
     except OSError:
         return  # it ended while we looked
-    if any(sign in command for sign in ("bin/narud", "supervisor_main", "/tmp/naru-")):
+    if any(sign in command for sign in ("bin/narud", "supervisor_process", "/tmp/naru-")):
         yield command.strip()
     roots = [line for line in mounts if line.split()[4] == "/"]
     if roots and "/tmp/naru-" in roots[-1]:

@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from naru.kernel import process
-from naru.runtime import supervisor_launch, supervisor_main
+from naru.runtime import supervisor_launch
 from naru.runtime.supervisor_link import Link, LinkLost, Reply
+from naru.runtime.supervisor_process import program
 from naru.spec.errors import InternalError, NaruError
 
 log = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ class Supervisor:
     async def _take_charge(self, link: Link) -> None:
         hello = await link.request("hello")
         # None: an older one, which looks for its file when asked, and the file is gone.
-        if hello.body.get("code") != supervisor_main.code_identity():
+        if hello.body.get("code") != program.identity():
             await link.request(
                 "upgrade", argv=supervisor_launch.command(self._root, self._hidden_mount)
             )

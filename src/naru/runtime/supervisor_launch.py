@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 from naru.kernel import process
-from naru.runtime import supervisor_main
+from naru.runtime.supervisor_process import program
 
 
 def command(exec_root: Path, hidden_mount: Path | None) -> list[str]:
     hidden = None if hidden_mount is None else str(hidden_mount)
-    return supervisor_main.command(str(exec_root.absolute()), hidden)
+    return program.command(str(exec_root.absolute()), hidden)
 
 
 async def launch(exec_root: Path, hidden_mount: Path | None) -> process.Finished:

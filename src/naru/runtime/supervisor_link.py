@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import asyncio
 import itertools
 import os
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from naru.runtime.supervisor_main import MAX_FDS, MAX_MESSAGE
+from naru.runtime.supervisor_process import wire
 from naru.spec.errors import InternalError
 
 _READS_AT_ONCE = 64
@@ -70,21 +69,18 @@ class Link:
         """Send one request, with copies of the descriptors `passed`; `LinkLost` when it dies."""
         number = next(self._ids)
         message = msgspec.json.encode({"id": number, "op": op, **arguments})
-        rights = (
-            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", passed))] if passed else []
-        )
         answer: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting[number] = answer
         try:
-            await self._send(message, rights)
+            await self._send(message, passed)
             return await answer
         finally:
             self._waiting.pop(number, None)
 
-    async def _send(self, message: bytes, rights: list[Any]) -> None:
+    async def _send(self, message: bytes, passed: Sequence[int]) -> None:
         while True:
             try:
-                self._socket.sendmsg([message], rights)
+                self._socket.sendmsg([message], wire.rights(passed))
                 return
             except BlockingIOError:
                 await self._writable()
@@ -107,21 +103,13 @@ class Link:
     def _readable(self) -> None:
         for _ in range(_READS_AT_ONCE):
             try:
-                data, ancillary, _, _ = self._socket.recvmsg(
-                    MAX_MESSAGE, socket.CMSG_SPACE(4 * MAX_FDS), socket.MSG_CMSG_CLOEXEC
-                )
+                data, fds = wire.receive(self._socket)
             except BlockingIOError:
                 return
-            except OSError:
-                data, ancillary = b"", []
             if not data:
                 self._lose()
                 return
-            fds = array.array("i")
-            for level, kind, content in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-            self._dispatch(msgspec.json.decode(data, type=dict[str, Any]), fds.tolist())
+            self._dispatch(msgspec.json.decode(data, type=dict[str, Any]), fds)
             if self._socket.fileno() < 0:
                 return
 

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,8 +15,10 @@ import pytest
 from tests.system.runtime.runtime_bench import DEADLINE, Bench, ended, read_all
 
 from naru.kernel.process import Finished
-from naru.runtime import supervisor_launch, supervisor_main
-from naru.runtime.supervisor_link import LinkLost
+from naru.runtime import supervisor_launch
+from naru.runtime.supervisor import Stdio
+from naru.runtime.supervisor_link import Link, LinkLost
+from naru.runtime.supervisor_process import program
 
 _SCRIPT = "while read line; do echo got $line; done; exit 9"
 
@@ -114,19 +115,45 @@ async def test_daemon_and_supervisor_gone_at_once(bench: Bench, rootfs: Path) ->
     await bench.supervisor.connect()
 
 
-async def test_an_upgrade_in_place(bench: Bench, tmp_path: Path) -> None:
+def _other_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the program -> where it lies. From here on it is what the daemon would run."""
+    copy = folder / "other_version"
+    shutil.copytree(program.DIRECTORY, copy)
+    monkeypatch.setattr(program, "DIRECTORY", str(copy))
+    return copy
+
+
+async def _upgrade(bench: Bench) -> Link:
+    link = bench.supervisor._link
+    assert link is not None
+    await link.request("upgrade", argv=program.command(str(bench.exec_root)))
+    return link
+
+
+async def _connected(bench: Bench, rootfs: Path) -> None:
+    """Another daemon comes, and finds the supervisor's process to be the same."""
+    other = Bench(bench.exec_root, rootfs)
+    await other.supervisor.connect()
+    assert other.supervisor.pid == bench.supervisor.pid
+    await other.close()
+
+
+async def _end(bench: Bench, stdio: Stdio) -> None:
+    """Container "c" is still kept, and its end is heard of."""
+    await bench.runtime.kill("c", 9)
+    assert (await bench.finish("c", stdio)).status == 137
+
+
+async def test_an_upgrade_in_place(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another version of the program takes over in the same pid, with children and stdio."""
     _, stdio = await bench.run("c", "sh", "-c", _SCRIPT, stdin=True)
     assert stdio.stdin is not None
-    program = tmp_path / "next_supervisor.py"
-    shutil.copy(supervisor_main.__file__, program)
-    link = bench.supervisor._link
-    assert link is not None
-    argv = [sys.executable, "-I", "-S", str(program), str(bench.exec_root)]
-    await link.request("upgrade", argv=argv)
-    hello = await link.request("hello")
+    other = _other_version(tmp_path, monkeypatch)
+    hello = await (await _upgrade(bench)).request("hello")
     assert hello.body["pid"] == bench.supervisor.pid
-    assert hello.body["code"][0] == str(program)
+    assert hello.body["code"][0] == str(other)
     os.write(stdio.stdin, b"one\n")
     os.close(stdio.stdin)
     await bench.runtime.close_stdin("c", None)
@@ -137,24 +164,16 @@ async def test_an_upgrade_in_place(bench: Bench, tmp_path: Path) -> None:
 
 
 async def test_a_daemon_of_another_version_upgrades_it(
-    bench: Bench, tmp_path: Path, rootfs: Path
+    bench: Bench, tmp_path: Path, rootfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, stdio = await bench.run("c", "sleep", "1000")
-    pid = bench.supervisor.pid
-    program = tmp_path / "old_supervisor.py"
-    shutil.copy(supervisor_main.__file__, program)
-    link = bench.supervisor._link
-    assert link is not None
-    argv = [sys.executable, "-I", "-S", str(program), str(bench.exec_root)]
-    await link.request("upgrade", argv=argv)
-    other = Bench(bench.exec_root, rootfs)
-    await other.supervisor.connect()
-    hello = await link.request("hello")
-    assert hello.body["code"] == supervisor_main.code_identity()
-    assert other.supervisor.pid == hello.body["pid"] == pid
-    await other.close()
-    await bench.runtime.kill("c", 9)
-    assert (await bench.finish("c", stdio)).status == 137
+    with monkeypatch.context() as patch:
+        _other_version(tmp_path, patch)
+        link = await _upgrade(bench)
+        assert (await link.request("hello")).body["code"] == program.identity()
+    await _connected(bench, rootfs)
+    assert (await link.request("hello")).body["code"] == program.identity()
+    await _end(bench, stdio)
 
 
 async def test_files_replaced_beneath_it(
@@ -162,45 +181,43 @@ async def test_files_replaced_beneath_it(
 ) -> None:
     """A package upgrade puts newer files where the running program's lay."""
     _, stdio = await bench.run("c", "sleep", "1000")
-    program = tmp_path / "supervisor_main.py"
-    shutil.copy(supervisor_main.__file__, program)
-    monkeypatch.setattr(supervisor_main, "__file__", str(program))
-    link = bench.supervisor._link
-    assert link is not None
-    await link.request("upgrade", argv=supervisor_main.command(str(bench.exec_root)))
-    assert (await link.request("hello")).body["code"] == supervisor_main.code_identity()
+    main = _other_version(tmp_path, monkeypatch) / "main.py"
+    link = await _upgrade(bench)
+    assert (await link.request("hello")).body["code"] == program.identity()
     comm = Path(f"/proc/{bench.supervisor.pid}/comm")
     assert comm.read_text() == "naru-supervisor\n"
-    program.write_text(program.read_text().replace("naru-supervisor", "newer"))
-    other = Bench(bench.exec_root, rootfs)
-    await other.supervisor.connect()
+    main.write_text(main.read_text().replace('"naru-supervisor"', '"newer"'))
+    await _connected(bench, rootfs)
     assert comm.read_text() == "newer\n"
-    await other.close()
-    await bench.runtime.kill("c", 9)
-    assert (await bench.finish("c", stdio)).status == 137
+    await _end(bench, stdio)
 
 
-async def test_files_removed_beneath_it(bench: Bench, tmp_path: Path, rootfs: Path) -> None:
-    """An older program looks for its file when asked what it is, and an upgrade may move it."""
+async def test_one_that_cannot_tell_its_code(
+    bench: Bench, tmp_path: Path, rootfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older programs look for their file when asked what they are, and an upgrade may move it."""
     _, stdio = await bench.run("c", "sleep", "1000")
-    program = tmp_path / "supervisor_main.py"
-    asking = "return {'error': 'FileNotFoundError'}"
-    text = Path(supervisor_main.__file__).read_text()
-    telling = 'return {"pid": os.getpid(), "code": self.code}'
-    assert telling in text
-    program.write_text(text.replace(telling, asking))
+    with monkeypatch.context() as patch:
+        loop = _other_version(tmp_path, patch) / "loop.py"
+        loop.write_text(loop.read_text().replace("self._code}", "program.identity()}"))
+        link = await _upgrade(bench)
+        assert (await link.request("hello")).body["code"] == program.identity()
+        shutil.rmtree(program.DIRECTORY)
+    assert "error" in (await link.request("hello")).body
+    await _connected(bench, rootfs)
+    assert (await link.request("hello")).body["code"] == program.identity()
+    await _end(bench, stdio)
+
+
+async def test_asked_to_end_during_an_upgrade(bench: Bench) -> None:
+    """The signal waits until the new program knows what it keeps."""
+    _, stdio = await bench.run("c", "sleep", "1000")
     link = bench.supervisor._link
     assert link is not None
-    argv = [sys.executable, "-I", "-S", str(program), str(bench.exec_root)]
-    await link.request("upgrade", argv=argv)
-    assert "error" in (await link.request("hello")).body
-    program.unlink()
-    other = Bench(bench.exec_root, rootfs)
-    await other.supervisor.connect()
-    assert other.supervisor.pid == bench.supervisor.pid
-    await other.close()
-    await bench.runtime.kill("c", 9)
-    assert (await bench.finish("c", stdio)).status == 137
+    asking = ["/bin/sh", "-c", 'kill -TERM $$; exec "$@"', "sh"]
+    await link.request("upgrade", argv=[*asking, *program.command(str(bench.exec_root))])
+    assert (await link.request("hello")).body["pid"] == bench.supervisor.pid
+    await _end(bench, stdio)
 
 
 async def test_sigterm_does_not_end_a_supervisor_at_work(bench: Bench) -> None:
