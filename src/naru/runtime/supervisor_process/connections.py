@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import _socket as socket
 import json
 import os
 import select
-import socket
 
 from . import wire
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import _socket as socket
 import contextlib
 import ctypes
 import fcntl
 import os
-import socket
 import sys
 
 from . import program

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import _socket as socket
+import contextlib
 import fcntl
 import os
 import resource
 import signal
-import socket
 
 from . import wire
 from .records import remove
@@ -34,8 +35,7 @@ class Console:
 
     def terminal(self) -> int:
         """The pty that the runtime has sent: it is in the queue when the runtime has ended."""
-        connection, _ = self._listener.accept()
-        with connection:
+        with contextlib.closing(wire.accept(self._listener)) as connection:
             _, fds = wire.receive(connection)
         if not fds:
             raise OSError("the runtime sent no terminal")

@@ -16,14 +16,14 @@ What fails is answered with `{"error": TEXT}`.
 
 from __future__ import annotations
 
+import _socket as socket
 import contextlib
 import os
 import select
 import signal
-import socket
 import time
 
-from . import program
+from . import program, wire
 from .connections import Connections
 from .launcher import Launcher
 from .processes import Processes
@@ -90,7 +90,7 @@ class Supervisor:
                     self._reap()
                 elif fd == self._listener.fileno():
                     with contextlib.suppress(OSError):
-                        self._connections.welcome(self._listener.accept()[0])
+                        self._connections.welcome(wire.accept(self._listener))
                 elif fd in self._connections.clients:
                     self._serve(self._connections.clients[fd])
                 elif fd in self._processes.adopted:

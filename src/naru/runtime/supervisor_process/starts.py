@@ -15,7 +15,7 @@ from .records import Records, complain, read, remove
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket as socket
 
     from .wire import Json
 

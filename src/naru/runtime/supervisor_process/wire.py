@@ -7,8 +7,8 @@ every connected daemon as `{"exit": {...}}`.
 
 from __future__ import annotations
 
+import _socket as socket
 import array
-import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE = 1 << 18  # bytes
 MAX_FDS = 8
+
+
+def accept(listener: socket.socket) -> socket.socket:
+    fd, _ = listener._accept()  # type: ignore[attr-defined]
+    return socket.socket(fileno=fd)
 
 
 def receive(connection: socket.socket) -> tuple[bytes, list[int]]:
