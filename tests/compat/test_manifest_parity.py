@@ -115,6 +115,9 @@ push
 push nope
 rm
 rm nope BAD
+nope
+inspect --insecure 127.0.0.2/app
+inspect 127.0.0.2/app
 """
 
 
@@ -129,6 +132,16 @@ def test_a_digest_beside_the_tag_is_verified(clients: Clients) -> None:
     out, err, status = clients.call(NARU, f"inspect --insecure R/app:amd64@{NOTHING}")
     assert (out, status) == ("", 1)
     assert err == f"manifest verification failed for digest {NOTHING}\n"
+
+
+def test_a_name_that_nobody_can_look_up(clients: Clients) -> None:
+    """Docker names the resolver that it asked, which the C library does not tell."""
+    looked_up = 'v2 registry: Get "https://nosuch.invalid/v2/": dial tcp: lookup nosuch'
+    for client in (NARU, DOCKER):
+        out, err, status = clients.call(client, "inspect nosuch.invalid/app")
+        assert (out, status) == ("", 1)
+        assert looked_up in err
+    assert "no such host" not in clients.call(NARU, "inspect nosuch.invalid/app")[1]
 
 
 def test_makes_a_list(clients: Clients) -> None:

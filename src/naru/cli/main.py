@@ -48,6 +48,13 @@ _GROUPS: dict[str, dict[str, str]] = {
     "storage": {"bench": "storage", "inspect": "storage", "migrate": "storage"},
     "system": {"check": "check", "df": "df", "events": "events", "info": "info", "prune": "prune"},
 }  # fmt: skip
+_TITLES = {
+    "manifest": "manifests, and the lists that give the images of several platforms one name",
+    "storage": "storage drivers",
+    "system": "the engine",
+}
+_SAYING_COMMAND = ("manifest", "volume")
+"""Groups whose usage docker ends with COMMAND where it tells of an unknown one."""
 _ALIASES = {"list": "ls", "remove": "rm", "ps": "ls"}
 _TOP: dict[str, tuple[str, str]] = {
     **{name: ("container", name) for name in _CONTAINER if name not in ("ls", "prune", "inspect")},
@@ -207,7 +214,7 @@ def _group(group: str, argv: list[str], options: Values | None) -> int:
     commands = _GROUPS[group]
     if not argv or argv[0] in ("--help", "-h"):
         out = sys.stdout if argv else sys.stderr
-        title = {"system": "the engine", "storage": "storage drivers"}.get(group, f"{group}s")
+        title = _TITLES.get(group, f"{group}s")
         print(f"Usage:  naru {group} COMMAND\n\nManage {title}\n\nCommands:", file=out)
         for name, module in sorted(commands.items()):
             print(f"  {name:<11} {_parser(module, f'{group} {name}').about}", file=out)
@@ -216,8 +223,9 @@ def _group(group: str, argv: list[str], options: Values | None) -> int:
     word, *rest = argv
     name = word if word in commands else _ALIASES.get(word, word)
     if name not in commands:
+        usage = f"naru {group} COMMAND" if group in _SAYING_COMMAND else f"naru {group}"
         raise CliError(
-            f"naru: unknown command: naru {group} {word}\n\nUsage:  naru {group}\n\n"
+            f"naru: unknown command: naru {group} {word}\n\nUsage:  {usage}\n\n"
             f"Run 'naru {group} --help' for more information"
         )
     return _run(commands[name], f"{group} {name}", f"naru {group} {word}", rest, options)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Sequence
+from socket import EAI_AGAIN
 
 import msgspec
 
@@ -25,6 +27,7 @@ _TOKEN_ERRORS = {
 }
 _DETAILED = {401: "UNAUTHORIZED", 429: "TOOMANYREQUESTS"}
 """Codes of answers that have `details` alone, as Docker Hub's."""
+_PORTS = {"http:": 80, "https:": 443}
 
 
 class _Item(msgspec.Struct):
@@ -144,20 +147,24 @@ def other_error(error: Refused) -> NaruError:
 
 
 def unreachable_text(method: str, url: str, error: BaseException) -> str:
-    """A failure of `aiohttp` in Go's words: `Get "URL": dial tcp HOST: connect: ...`."""
+    """A failure of `aiohttp` in Go's words: `Get "URL": dial tcp HOST:PORT: connect: ...`."""
     scheme, _, host, *_ = url.split("/")
+    name_only = re.sub(r":\d+$", "", host)
+    address = host if host != name_only else f"{host}:{_PORTS.get(scheme, 443)}"
     reason = str(error) or type(error).__name__
     name = type(error).__name__
     os_error = getattr(error, "os_error", None) or error
     number = getattr(os_error, "errno", None)
     if "DNS" in name or type(os_error).__name__ == "gaierror":
-        reason = f"dial tcp: lookup {host.rsplit(':', 1)[0]}: no such host"
+        # What nobody answered may well exist. Go names the resolver, which the C library does not.
+        said = "Temporary failure in name resolution" if number == EAI_AGAIN else "no such host"
+        reason = f"dial tcp: lookup {name_only}: {said}"
     elif number == errno.ECONNREFUSED:
-        reason = f"dial tcp {host}: connect: connection refused"
+        reason = f"dial tcp {address}: connect: connection refused"
     elif number == errno.EHOSTUNREACH:
-        reason = f"dial tcp {host}: connect: no route to host"
+        reason = f"dial tcp {address}: connect: no route to host"
     elif number == errno.ENETUNREACH:
-        reason = f"dial tcp {host}: connect: network is unreachable"
+        reason = f"dial tcp {address}: connect: network is unreachable"
     elif "Certificate" in name:
         reason = f"tls: failed to verify certificate: x509: {reason}"
     elif "SSL" in name and ("WRONG_VERSION" in reason or "record layer" in reason.lower()):

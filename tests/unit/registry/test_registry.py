@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
+import socket
 from collections.abc import Mapping
 
 import pytest
@@ -206,3 +208,25 @@ def test_server_addresses() -> None:
     assert registry_of("https://index.docker.io/v1/") == "docker.io"
     assert registry_of("") == "docker.io"
     assert registry_of("https://r.example:5000/v2/") == "r.example:5000"
+
+
+@pytest.mark.parametrize(("url", "number", "text"), [
+    ("https://r.example/v2/", errno.ECONNREFUSED, "dial tcp r.example:443: connect: connection refused"),
+    ("http://r.example/v2/", errno.EHOSTUNREACH, "dial tcp r.example:80: connect: no route to host"),
+    ("https://[::1]/v2/", errno.ENETUNREACH, "dial tcp [::1]:443: connect: network is unreachable"),
+    ("https://[::1]:5/v2/", errno.ECONNREFUSED, "dial tcp [::1]:5: connect: connection refused"),
+])  # fmt: skip
+def test_what_cannot_be_reached_is_told_with_its_port(url: str, number: int, text: str) -> None:
+    told = answers.unreachable_text("GET", url, OSError(number, "x"))
+    assert told == f'Get "{url}": {text}'
+
+
+def test_a_name_that_nobody_answered_for_may_exist() -> None:
+    for number, said in (
+        (socket.EAI_NONAME, "no such host"),
+        (socket.EAI_AGAIN, "Temporary failure in name resolution"),
+    ):
+        told = answers.unreachable_text(
+            "GET", "https://r.example:5/v2/", socket.gaierror(number, "")
+        )
+        assert told == f'Get "https://r.example:5/v2/": dial tcp: lookup r.example: {said}'
