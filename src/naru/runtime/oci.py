@@ -23,7 +23,8 @@ import msgspec
 from naru.kernel import process
 from naru.runtime import complaints
 from naru.runtime.seccomp_bpf import SeccompCache
-from naru.runtime.supervisor import SpawnFailed, Stdio, Supervisor
+from naru.runtime.supervised import Stdio
+from naru.runtime.supervisor import SpawnFailed, Supervisor
 from naru.runtime.supervisor_link import LinkLost
 from naru.runtime.warmth import CgroupWarmth
 from naru.spec.errors import InternalError

@@ -10,57 +10,24 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
-import os
 import struct
 import termios
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from naru.kernel import process
 from naru.runtime import supervisor_launch
+from naru.runtime.supervised import Exit, Kept, Stdio, Supervised
 from naru.runtime.supervisor_link import Link, LinkLost, Reply
 from naru.runtime.supervisor_process import program
-from naru.spec.errors import InternalError, NaruError
+from naru.runtime.supervisor_upkeep import Upkeep
+from naru.spec.errors import InternalError
 
 log = logging.getLogger(__name__)
-
-_ALREADY_RUNNING = 3
-_CONNECT_ATTEMPTS = 5
-_FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0  # s, between attempts to replace a supervisor
-_PATIENCE = 20.0  # s, of a request that finds no supervisor
-
-
-class Stdio(NamedTuple):
-    """Descriptors that the receiver owns: pipe ends, or the pty alone."""
-
-    stdin: int | None
-    stdout: int | None
-    stderr: int | None
-    pty: int | None
-
-    def close(self) -> None:
-        for fd in self:
-            if fd is not None:
-                os.close(fd)
-
-
-class Exit(msgspec.Struct, frozen=True):
-    container_id: str
-    exec_id: str | None  # None for the container itself
-    pid: int
-    status: int  # exit code, 128 + N for signal N, 255 when nobody could tell
-    at: int  # ns since the epoch
-
-
-class Supervised(NamedTuple):
-    container_id: str
-    exec_id: str | None
-    pid: int
 
 
 class SpawnFailed(InternalError):
@@ -69,25 +36,6 @@ class SpawnFailed(InternalError):
     def __init__(self, text: str, status: int | None = None) -> None:
         super().__init__(text)
         self.status = status
-
-
-@dataclass
-class _Kept:
-    """The daemon's own copies, by name: stdin, stdout, stderr or pty, and pidfd."""
-
-    supervised: Supervised
-    fds: dict[str, int] = field(default_factory=dict)
-    exited: bool = False
-
-    def close(self, *names: str) -> None:
-        for name in names or tuple(self.fds):
-            fd = self.fds.pop(name, None)
-            if fd is not None:
-                os.close(fd)
-
-    def stdio(self) -> Stdio:
-        names = ("stdin", "stdout", "stderr", "pty")
-        return Stdio(*(os.dup(self.fds[name]) if name in self.fds else None for name in names))
 
 
 _Key = tuple[str, str | None]
@@ -108,15 +56,17 @@ class Supervisor:
         `launching`: a `supervisor_launch.launch` that was begun already."""
         self._root = exec_root
         self._hidden_mount = hidden_mount
-        self._launching = launching
-        self._link: Link | None = None
-        self._ready = asyncio.Event()
-        self._closing = False
-        self._kept: dict[_Key, _Kept] = {}
+        self._upkeep = Upkeep(
+            exec_root,
+            hidden_mount=hidden_mount,
+            launching=launching,
+            greet=self._greet,
+            on_exit=self._heard,
+        )
+        self._kept: dict[_Key, Kept] = {}
         self._told: set[tuple[_Key, int]] = set()  # exits given to on_exit, not yet acknowledged
         self._unwanted: set[_Key] = set()  # nobody waits for their exits
         self._forgetting: set[asyncio.Task[None]] = set()  # acknowledges of those
-        self._reconnecting: asyncio.Task[None] | None = None
         self.on_exit: Callable[[Exit], None] = _unheard
         self.pid = 0
 
@@ -124,54 +74,28 @@ class Supervisor:
 
     async def connect(self) -> None:
         """Find the supervisor of this exec root or start it, and learn what it keeps."""
-        self._closing = False
-        try:
-            await self._establish()
-        except LinkLost:
-            await self._in_charge()  # it died at once: another is being started
+        await self._upkeep.connect()
 
     async def close(self) -> None:
         """Leave; the supervisor and its containers go on."""
-        self._closing = True
-        if self._reconnecting is not None:
-            self._reconnecting.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._reconnecting
-        if self._link is not None:
-            self._link.close()
+        await self._upkeep.close()
         for kept in self._kept.values():
             kept.close()
         self._kept.clear()
 
     async def quit(self) -> bool:
         """End the supervisor if it keeps nothing; True when it ended."""
-        self._closing = True
-        reply = await self._request("quit")
-        ended = bool(reply.body["busy"] == 0)
-        if ended and self._link is not None:
-            self._link.close()
-            self._link = None
-            self._ready.clear()
-        return ended
+        return await self._upkeep.quit()
 
-    async def _establish(self) -> None:
-        link = await self._open()
-        try:
-            await self._take_charge(link)
-        except BaseException:
-            link.close()
-            raise
-        log.info("the supervisor (pid %d) is in charge", self.pid)
-        for record in await asyncio.to_thread(_recorded_exits, self._root / "exits"):
-            self._tell(record)
-
-    async def _take_charge(self, link: Link) -> None:
+    async def _greet(self, link: Link) -> None:
+        """Upgrade the supervisor, give it what a former one had kept, learn the rest."""
         hello = await link.request("hello")
         # None: an older one, which looks for its file when asked, and the file is gone.
         if hello.body.get("code") != program.identity():
-            await link.request(
-                "upgrade", argv=supervisor_launch.command(self._root, self._hidden_mount)
-            )
+            argv = supervisor_launch.command(self._root, self._hidden_mount)
+            await link.request("upgrade", argv=argv)
+            hello = await link.request("hello")
+        self.pid = hello.body["pid"]
         for kept in list(self._kept.values()):
             key = kept.supervised
             await link.request(
@@ -183,22 +107,10 @@ class Supervisor:
                 fds=list(kept.fds),
             )
         await link.request("adopted")
-        self.pid = (await link.request("hello")).body["pid"]  # the upgraded one tells
         await self._learn(link)
-        self._link = link
-        self._ready.set()
-
-    async def _open(self) -> Link:
-        failure = "it runs, but does not answer"
-        for _ in range(_CONNECT_ATTEMPTS):
-            with suppress(FileNotFoundError, ConnectionRefusedError):
-                return Link.open(self._root, on_exit=self._heard, on_lost=self._lost)
-            launching, self._launching = self._launching, None
-            finished = await (launching or supervisor_launch.launch(self._root, self._hidden_mount))
-            if finished.status not in (0, _ALREADY_RUNNING):
-                text = finished.output.decode(errors="replace").strip()
-                failure = f"it does not start (status {finished.status}): {text}"
-        raise InternalError(f"the supervisor of {self._root}: {failure}")
+        for record in await asyncio.to_thread(_recorded_exits, self._root / "exits"):
+            self._tell(record)
+        log.info("the supervisor (pid %d) is in charge", self.pid)
 
     async def _learn(self, link: Link) -> None:
         """Take copies of what an earlier daemon left to the supervisor."""
@@ -207,48 +119,8 @@ class Supervisor:
             if key in self._kept:
                 continue
             reply = await link.request("stdio", container=key[0], exec=key[1])
-            kept = _Kept(Supervised(*key, state["pid"]), dict(_named(reply)), state["exited"])
+            kept = Kept(Supervised(*key, state["pid"]), dict(_named(reply)), state["exited"])
             self._kept[key] = kept
-
-    def _lost(self) -> None:
-        self._link = None
-        self._ready.clear()
-        if self._closing:
-            return
-        log.warning("the supervisor (pid %d) is gone: starting another", self.pid)
-        self._reconnecting = asyncio.get_running_loop().create_task(self._reconnect())
-
-    async def _reconnect(self) -> None:
-        """Without end: whatever keeps a supervisor from starting may pass."""
-        delay = _FIRST_DELAY
-        while True:
-            try:
-                await self._establish()
-            except LinkLost:
-                return  # it died again: _lost has been called again
-            except NaruError as error:
-                log.error("no supervisor: containers run on, but none can be started: %s", error)
-            except Exception:
-                log.exception("no supervisor: containers run on, but none can be started")
-            else:
-                return
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, _LONGEST_DELAY)
-
-    async def _request(self, op: str, **arguments: Any) -> Reply:
-        return await (await self._linked()).request(op, **arguments)
-
-    async def _linked(self) -> Link:
-        while self._link is None:  # it may be lost again before this task's turn comes
-            await self._in_charge()
-        return self._link
-
-    async def _in_charge(self) -> None:
-        """Wait for a supervisor, with some patience."""
-        try:
-            await asyncio.wait_for(self._ready.wait(), _PATIENCE)
-        except TimeoutError:
-            raise LinkLost("no supervisor could be started: see the daemon's log") from None
 
     def entering(self, argv: Sequence[str]) -> list[str]:
         """`argv`, run where the supervisor runs runtimes: in its mount namespace if it has one."""
@@ -277,7 +149,7 @@ class Supervisor:
         fails, `LinkLost` when the supervisor dies meanwhile: the process may or may not exist.
         """
         self._unwanted.discard((container_id, exec_id))
-        reply = await self._request(
+        reply = await self._upkeep.request(
             "spawn",
             container=container_id,
             exec=exec_id,
@@ -294,7 +166,7 @@ class Supervisor:
         if "failed" in reply.body:
             raise SpawnFailed("the runtime failed", reply.body["failed"])
         pid = reply.body["pid"]
-        kept = _Kept(Supervised(container_id, exec_id, pid), dict(_named(reply)))
+        kept = Kept(Supervised(container_id, exec_id, pid), dict(_named(reply)))
         old = self._kept.pop((container_id, exec_id), None)
         if old is not None:
             old.close()
@@ -305,7 +177,7 @@ class Supervisor:
         """After `LinkLost` from `spawn`: nobody shall hear of that process. When a supervisor is
         in charge again -> the pidfd of the process, if it has come to life."""
         self._unwanted.add((container_id, exec_id))
-        await self._in_charge()
+        await self._upkeep.in_charge()
         return self.pidfd(container_id, exec_id)
 
     async def live(self) -> list[Supervised]:
@@ -340,7 +212,7 @@ class Supervisor:
         kept = self._kept.get((container_id, exec_id))
         if kept is not None:
             kept.close("stdin")
-        await self._request("close_stdin", container=container_id, exec=exec_id)
+        await self._upkeep.request("close_stdin", container=container_id, exec=exec_id)
 
     async def acknowledge(self, ended: Exit) -> None:
         """The exit is in the records and the output read to its end: forget both."""
@@ -351,7 +223,7 @@ class Supervisor:
             kept.close()
         self._told.discard((key, ended.pid))
         with suppress(LinkLost):  # the next supervisor finds the exit's file, and it is told again
-            await self._request(
+            await self._upkeep.request(
                 "acknowledge", container=ended.container_id, exec=ended.exec_id, pid=ended.pid
             )
 

@@ -12,7 +12,8 @@ from naru.kernel import cgroups
 from naru.runtime import capabilities
 from naru.runtime.oci import OciRuntime
 from naru.runtime.seccomp_bpf import SeccompCache
-from naru.runtime.supervisor import Exit, Stdio, Supervisor
+from naru.runtime.supervised import Exit, Stdio
+from naru.runtime.supervisor import Supervisor
 from naru.runtime.warmth import CgroupWarmth
 
 DEADLINE = 60.0

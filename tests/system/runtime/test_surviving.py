@@ -16,7 +16,7 @@ from tests.system.runtime.runtime_bench import DEADLINE, Bench, ended, read_all
 
 from naru.kernel.process import Finished
 from naru.runtime import supervisor_launch
-from naru.runtime.supervisor import Stdio
+from naru.runtime.supervised import Stdio
 from naru.runtime.supervisor_link import Link, LinkLost
 from naru.runtime.supervisor_process import program
 
@@ -124,8 +124,7 @@ def _other_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def _upgrade(bench: Bench) -> Link:
-    link = bench.supervisor._link
-    assert link is not None
+    link = await bench.supervisor._upkeep.link()
     await link.request("upgrade", argv=program.command(str(bench.exec_root)))
     return link
 
@@ -212,8 +211,7 @@ async def test_one_that_cannot_tell_its_code(
 async def test_asked_to_end_during_an_upgrade(bench: Bench) -> None:
     """The signal waits until the new program knows what it keeps."""
     _, stdio = await bench.run("c", "sleep", "1000")
-    link = bench.supervisor._link
-    assert link is not None
+    link = await bench.supervisor._upkeep.link()
     asking = ["/bin/sh", "-c", 'kill -TERM $$; exec "$@"', "sh"]
     await link.request("upgrade", argv=[*asking, *program.command(str(bench.exec_root))])
     assert (await link.request("hello")).body["pid"] == bench.supervisor.pid
@@ -324,8 +322,7 @@ async def test_nonsense_harms_nobody(bench: Bench) -> None:
     stranger.send(b"\xff no json")
     assert stranger.recv(65536) == b""
     stranger.close()
-    link = bench.supervisor._link
-    assert link is not None
+    link = await bench.supervisor._upkeep.link()
     assert (await link.request("hello")).body["pid"] == bench.supervisor.pid
     await bench.runtime.kill("c", 9)
     assert (await bench.finish("c", stdio)).status == 137

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from naru.runtime.supervisor import Exit, Supervisor
+from naru.runtime.supervised import Exit
+from naru.runtime.supervisor import Supervisor
 
 
 class Link:
@@ -25,9 +26,9 @@ async def test_a_supervisor_that_dies_again_before_it_is_asked(
     links = [None, None, link]
 
     async def in_charge() -> None:
-        monkeypatch.setattr(supervisor, "_link", links.pop(0))
+        monkeypatch.setattr(supervisor._upkeep, "_link", links.pop(0))
 
-    monkeypatch.setattr(supervisor, "_in_charge", in_charge)
+    monkeypatch.setattr(supervisor._upkeep, "in_charge", in_charge)
     await supervisor.acknowledge(Exit("c", None, pid=1, status=0, at=1))
     assert link.asked == ["acknowledge"]
     assert links == []
