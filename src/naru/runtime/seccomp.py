@@ -1,6 +1,6 @@
-"""Seccomp profiles: the default one, with Docker's semantics, and custom ones in Docker's format.
+"""The default seccomp profile, with Docker's semantics.
 
-The default is an allow-list; anything else gets EPERM. What it leaves out, and why:
+It is an allow-list; anything else gets EPERM. What it leaves out, and why:
 
 - what changes the machine, not the container: kernel modules, kexec, swap, clocks, reboot, quotas,
   the kernel's key rings and log;
@@ -16,18 +16,11 @@ A capability that is granted brings its calls back.
 
 from __future__ import annotations
 
-import os
-import platform
-import re
 from collections.abc import Collection
-from functools import cache
 from typing import Any
 
-import msgspec
-
 from naru.runtime import seccomp_limits
-from naru.spec import jsonread
-from naru.spec.errors import InvalidParameter
+from naru.runtime.seccomp_machine import ARCHITECTURES, architecture, kernel
 
 _ENOSYS = 38
 _EPERM = 1
@@ -42,26 +35,6 @@ _PERSONALITIES = (
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET: all but NEWTIME, whose bit
 # is part of the exit signal in clone.
 _CLONE_NAMESPACES = 0x7E020000
-
-_ARCHITECTURES = {
-    "amd64": ("X86_64", "X86", "X32"),
-    "386": ("X86",),
-    "arm64": ("AARCH64", "ARM"),
-    "arm": ("ARM",),
-    "ppc64le": ("PPC64LE",),
-    "s390x": ("S390X", "S390"),
-    "riscv64": ("RISCV64",),
-    "loong64": ("LOONGARCH64",),
-}
-_MACHINES = {
-    "x86_64": "amd64",
-    "aarch64": "arm64",
-    "i686": "386",
-    "i386": "386",
-    "armv7l": "arm",
-    "armv6l": "arm",
-    "loongarch64": "loong64",
-}
 
 
 def _names(*lines: str) -> tuple[str, ...]:
@@ -189,11 +162,11 @@ def default_profile(
     `arch` is Go's or the kernel's name (amd64, x86_64); this machine's when None. `limited`: with
     a limit of its disk space, which it may not step out of.
     """
-    arch = _architecture(arch)
+    arch = architecture(arch)
     allowed = [*_ALWAYS, *_BY_ARCHITECTURE.get(arch, ())]
     if limited:
         allowed.remove("ioctl")
-    if _kernel() >= (4, 8):
+    if kernel() >= (4, 8):
         allowed += _PTRACE
     for capability, names in _BY_CAPABILITY.items():
         if capability in capabilities:
@@ -217,7 +190,7 @@ def default_profile(
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": _EPERM,
-        "architectures": [f"SCMP_ARCH_{name}" for name in _ARCHITECTURES.get(arch, ())],
+        "architectures": [f"SCMP_ARCH_{name}" for name in ARCHITECTURES.get(arch, ())],
         "syscalls": rules,
     }
 
@@ -231,134 +204,3 @@ def _allow(names: Collection[str], *comparisons: dict[str, Any]) -> dict[str, An
 
 def _compare(index: int, value: int, operator: str = "SCMP_CMP_EQ") -> dict[str, Any]:
     return {"index": index, "value": value, "op": operator}
-
-
-# -- custom profiles ------------------------------------------------------------------------
-
-
-class _Arg(msgspec.Struct, frozen=True, rename="camel"):
-    index: int
-    value: int
-    op: str
-    value_two: int = 0
-
-
-class _Condition(msgspec.Struct, frozen=True, rename="camel"):
-    caps: list[str] = []
-    arches: list[str] = []
-    min_kernel: str = ""
-
-
-class _Syscall(msgspec.Struct, frozen=True, rename="camel"):
-    action: str
-    name: str = ""
-    names: list[str] = []
-    args: list[_Arg] = []
-    errno_ret: int | None = None
-    includes: _Condition = _Condition()
-    excludes: _Condition = _Condition()
-
-
-class _ArchMap(msgspec.Struct, frozen=True, rename="camel"):
-    architecture: str
-    sub_architectures: list[str] = []
-
-
-class _Profile(msgspec.Struct, frozen=True, rename="camel"):
-    default_action: str
-    default_errno_ret: int | None = None
-    architectures: list[str] = []
-    arch_map: list[_ArchMap] = []
-    flags: list[str] = []
-    listener_path: str = ""
-    listener_metadata: str = ""
-    syscalls: list[_Syscall] = []
-
-
-def custom_profile(
-    document: bytes, capabilities: Collection[str], arch: str | None = None
-) -> dict[str, Any]:
-    """A profile in the format of `--security-opt seccomp=FILE`, as OCI `linux.seccomp`.
-
-    `InvalidParameter` names what is wrong with it.
-    """
-    try:
-        profile = jsonread.decode(document, _Profile)
-    except InvalidParameter as error:
-        raise InvalidParameter(f"Decoding seccomp profile failed: {error}") from error
-    if profile.architectures and profile.arch_map:
-        raise InvalidParameter(
-            "'architectures' and 'archMap' were specified in the seccomp profile, "
-            "use either 'architectures' or 'archMap'"
-        )
-    arch = _architecture(arch)
-    result: dict[str, Any] = {
-        "defaultAction": profile.default_action,
-        "architectures": profile.architectures or _mapped(profile.arch_map, arch),
-        "syscalls": [_rule(one) for one in profile.syscalls if _applies(one, capabilities, arch)],
-    }
-    if profile.default_errno_ret is not None:
-        result["defaultErrnoRet"] = profile.default_errno_ret
-    if profile.flags:
-        result["flags"] = profile.flags
-    if profile.listener_path:
-        result["listenerPath"] = profile.listener_path
-        result["listenerMetadata"] = profile.listener_metadata
-    return result
-
-
-def _mapped(arch_map: list[_ArchMap], arch: str) -> list[str]:
-    native = f"SCMP_ARCH_{_ARCHITECTURES[arch][0]}" if arch in _ARCHITECTURES else ""
-    for one in arch_map:
-        if one.architecture == native:
-            return [native, *one.sub_architectures]
-    return []
-
-
-def _applies(rule: _Syscall, capabilities: Collection[str], arch: str) -> bool:
-    wanted, unwanted = rule.includes, rule.excludes
-    if wanted.arches and arch not in wanted.arches:
-        return False
-    if any(capability not in capabilities for capability in wanted.caps):
-        return False
-    if wanted.min_kernel and _kernel() < _version(wanted.min_kernel):
-        return False
-    if arch in unwanted.arches or any(one in capabilities for one in unwanted.caps):
-        return False
-    return not (unwanted.min_kernel and _kernel() >= _version(unwanted.min_kernel))
-
-
-def _rule(rule: _Syscall) -> dict[str, Any]:
-    if rule.name and rule.names:
-        raise InvalidParameter(
-            "'name' and 'names' were specified in the seccomp profile, use either 'name' or 'names'"
-        )
-    result: dict[str, Any] = {
-        "names": rule.names or [rule.name],
-        "action": rule.action,
-    }
-    if rule.args:
-        result["args"] = [
-            {"index": one.index, "value": one.value, "valueTwo": one.value_two, "op": one.op}
-            for one in rule.args
-        ]
-    if rule.errno_ret is not None:
-        result["errnoRet"] = rule.errno_ret
-    return result
-
-
-def _architecture(arch: str | None) -> str:
-    machine = platform.machine() if arch is None else arch
-    return _MACHINES.get(machine, machine)
-
-
-def _version(text: str) -> tuple[int, int]:
-    found = re.match(r"(\d+)\.(\d+)", text)
-    if found is None:
-        raise InvalidParameter(f"seccomp profile: invalid kernel version {text!r}")
-    return int(found[1]), int(found[2])
-
-
-@cache
-def _kernel() -> tuple[int, int]:
-    return _version(os.uname().release)

@@ -11,6 +11,7 @@ import pytest
 
 from naru.runtime import capabilities, seccomp, seccomp_limits
 from naru.runtime.seccomp_bpf import CannotCompile, SeccompCache, compiled
+from naru.runtime.seccomp_custom import custom_profile
 from naru.spec.errors import InvalidParameter
 
 needs_libseccomp = pytest.mark.skipif(
@@ -177,19 +178,17 @@ CUSTOM = {
 
 def test_a_custom_profile() -> None:
     document = json.dumps(CUSTOM).encode()
-    plain = seccomp.custom_profile(document, [], "amd64")
+    plain = custom_profile(document, [], "amd64")
     assert plain["architectures"] == ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
     assert names(plain) == {"chmod", "fchmod", "mkdir"}
     assert plain["syscalls"][0]["errnoRet"] == 5
-    admin = seccomp.custom_profile(document, ["CAP_SYS_ADMIN"], "arm64")
+    admin = custom_profile(document, ["CAP_SYS_ADMIN"], "arm64")
     assert names(admin) == {"chmod", "fchmod", "rmdir", "link"}
 
 
 def test_a_bad_profile_names_its_fault() -> None:
     with pytest.raises(InvalidParameter, match=r"Decoding seccomp profile failed: syscalls\[0\]"):
-        seccomp.custom_profile(
-            b'{"defaultAction": "x", "syscalls": [{"action": 3, "names": []}]}', []
-        )
+        custom_profile(b'{"defaultAction": "x", "syscalls": [{"action": 3, "names": []}]}', [])
     both = json.dumps({**CUSTOM, "architectures": ["SCMP_ARCH_X86"]}).encode()
     with pytest.raises(InvalidParameter, match="use either"):
-        seccomp.custom_profile(both, [])
+        custom_profile(both, [])

@@ -25,7 +25,7 @@ from naru.engine.containers.oci_config import Namespaces, Setting
 from naru.engine.containers.oci_mounts import BoundMount, bound
 from naru.engine.containers.paths import ContainerPaths
 from naru.engine.containers.users import User
-from naru.runtime import capabilities, seccomp
+from naru.runtime import capabilities, seccomp, seccomp_custom
 from naru.spec.containers import ContainerRecord, HostConfig, MountPoint
 from naru.spec.errors import Conflict, InternalError, NotFound
 
@@ -202,7 +202,7 @@ def _seccomp(
     if host.privileged or profile == "unconfined":
         return None
     if profile:
-        return seccomp.custom_profile(profile.encode(), capabilities)
+        return seccomp_custom.custom_profile(profile.encode(), capabilities)
     return _default_profile(tuple(capabilities), limited)
 
 
