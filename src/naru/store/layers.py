@@ -80,9 +80,8 @@ class LayerStore(SharedLayers):
         `record` is called when the layer is there, to write down whose it is.
         """
         self.check_room("making a container's layer")
-        base = await self.base_of(chain_id)
 
-        def create() -> None:
+        def create(base: str) -> None:
             try:
                 self.driver.create(container_id, base, writable=True, size=size)
             except BaseException as error:
@@ -95,8 +94,9 @@ class LayerStore(SharedLayers):
                     raise InternalError(f"cannot make the container's layer: {error}") from error
                 raise
 
-        await self._run(self._quick, create)
-        await record()
+        async with self.base(chain_id) as base:
+            await self._run(self._quick, create, base)
+            await record()
 
     async def mount(self, container_id: str, *, init: Callable[[Path], None] | None = None) -> Path:
         """Mount a writable layer over its image -> the merged tree. Idempotent.

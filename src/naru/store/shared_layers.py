@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
@@ -148,25 +148,8 @@ class SharedLayers:
             # Of what only holders need, the last one to let go comes back here.
             self._passed_over = set(self._held) - self._needed(held=False)
             unused = [r for r in self._records.layers.values() if r.chain_id not in needed]
-            if not unused:
-                return []
-            doomed = {record.storage_id for record in unused}
-            self._unrecorded |= doomed
-            # The records go first: a directory without one is rubbish that `recover` knows.
-            try:
-                await self._records.commit(
-                    *(delete(self._records.layers, r.chain_id) for r in unused)
-                )
-            except BaseException:
-                self._unrecorded -= doomed
-                raise
-        try:
-            # And for good: after a power cut no record may come back for what is gone by then.
-            await self._records.flush()
-            for record in unused:
-                await self._run(self._bulk, self.driver.remove, record.storage_id)
-        finally:
-            self._unrecorded -= doomed
+            await self._forget(unused)
+        await self._remove_forgotten(unused)
         return unused
 
     async def diff_layer(self, chain: str, out: BinaryIO) -> None:
@@ -177,10 +160,23 @@ class SharedLayers:
         """Where a layer's tree is, or would be, mounted."""
         return self._root / layer / "merged"
 
-    async def base_of(self, chain: str) -> str:
-        """The driver's name of the layer to make a container's own on; "" is no image's."""
+    @contextlib.asynccontextmanager
+    async def base(self, chain: str) -> AsyncIterator[str]:
+        """The driver's name of the layer to make a container's own on; "" is no image's.
+
+        Where the block finds no space it goes again, unless a container is made on it: with
+        drivers that copy it is as large as the image.
+        """
         key = _INIT + chain
-        return (await self._once(key, lambda: self._make_init(key, chain or None))).storage_id
+        record = await self._held_once(key, lambda: self._make_init(key, chain or None))
+        try:
+            try:
+                yield record.storage_id
+            finally:
+                self.release(key)
+        except NoSpace:
+            await self._remove_unless_needed(key, chain)
+            raise
 
     def storage_id(self, chain: str) -> str:
         """The driver's name of a read-only layer."""
@@ -355,6 +351,42 @@ class SharedLayers:
                 return placed.result()
             await asyncio.shield(making)
         return self.storage_id(parent)
+
+    async def _remove_unless_needed(self, key: str, chain: str) -> None:
+        """Remove the layer with an image's mount points if no container is on it."""
+        async with self._sweeping:
+            record = self._records.layers.get(key)
+            containers = self._records.containers.values()
+            if record is None or key in self._held or any(c.chain_id == chain for c in containers):
+                return
+            await self._forget([record])
+        await self._remove_forgotten([record])
+
+    async def _forget(self, unused: Sequence[LayerRecord]) -> None:
+        """Delete records, before their layers: without one these are rubbish that `recover` knows.
+
+        While it holds `_sweeping`, so that nobody comes to need one of them meanwhile.
+        """
+        if not unused:
+            return
+        doomed = {record.storage_id for record in unused}
+        self._unrecorded |= doomed
+        try:
+            await self._records.commit(*(delete(self._records.layers, r.chain_id) for r in unused))
+        except BaseException:
+            self._unrecorded -= doomed
+            raise
+
+    async def _remove_forgotten(self, unused: Sequence[LayerRecord]) -> None:
+        if not unused:
+            return
+        try:
+            # For good: after a power cut no record may come back for what is gone by then.
+            await self._records.flush()
+            for record in unused:
+                await self._run(self._bulk, self.driver.remove, record.storage_id)
+        finally:
+            self._unrecorded -= {record.storage_id for record in unused}
 
     async def _ready(self, parent: str | None) -> None:
         """Wait for the layer below where it is in the making."""

@@ -92,6 +92,10 @@ def test_a_container_whose_copy_does_not_fit(small: Daemon) -> None:
     ballast = leave(small, FLOOR + IMAGE // 2)
     assert "copying a layer" in refused(small, "create", "--name", "first", "large", "true")
     ballast.unlink()
+    # Now that one fits, and is not left for a container that there is not.
+    ballast = leave(small, FLOOR + 2 * IMAGE)
+    assert "copying a layer" in refused(small, "create", "--name", "first", "large", "true")
+    ballast.unlink()
     count = "while true; do date +%s%N; usleep 100000; done"
     small.docker("run", "-d", "--name", "runs", "large", "sh", "-c", count)
     ballast = leave(small, FLOOR + IMAGE // 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import io
 import os
@@ -15,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from naru.kernel.mounts import is_mounted, mounts_below, unmount
-from naru.spec.errors import NotFound, Unsupported
+from naru.spec.containers import ContainerConfig, ContainerRecord, HostConfig
+from naru.spec.errors import NoSpace, NotFound, Unsupported
 from naru.store.choice import choose
 from naru.store.layers import LayerStore
-from naru.store.records import Records
+from naru.store.records import Records, put
 from naru.store.tarentry import Entry
 from naru.store.tarstream import TarReader
 from naru.store.tarwriter import TarWriter
@@ -144,6 +146,51 @@ async def test_many_containers_at_once(store: Store) -> None:
     assert not set(names) & set(store.layers.driver.layers())
 
 
+async def test_mount_points_go_again_where_no_container_has_room(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And stay as long as one is on them, or is being made on them."""
+    chain, driver, layers = await image(store), store.layers.driver, store.layers
+    create, going_on, full = driver.create, asyncio.Event(), asyncio.Event()
+
+    def made(layer: str, parent: str | None, *, writable: bool, size: int | None = None) -> None:
+        if layer == C:
+            raise OSError(errno.ENOSPC, "full")
+        create(layer, parent, writable=writable, size=size)
+
+    monkeypatch.setattr(driver, "create", made)
+
+    def init_layers() -> list[str]:
+        return [r.storage_id for r in store.records.layers.values() if r.chain_id != chain]
+
+    with pytest.raises(NoSpace):
+        await layers.create_writable(C, chain)
+    [only] = driver.layers()
+    assert (only, init_layers()) == (layers.storage_id(chain), [])
+    assert await layers.orphans() == []
+
+    async def record() -> None:
+        going_on.set()
+        await full.wait()
+
+    other = asyncio.create_task(layers.create_writable("d" * 64, chain, record=record))
+    await going_on.wait()
+    with pytest.raises(NoSpace):
+        await layers.create_writable(C, chain)
+    assert len(init_layers()) == 1
+    full.set()
+    await other
+    container = ContainerRecord(
+        id="d" * 64, name="d", created=1, image_id="", chain_id=chain, driver=driver.name,
+        config=ContainerConfig(), host_config=HostConfig(), path="x", args=[],
+    )  # fmt: skip
+    await store.records.commit(put(store.records.containers, container))
+    with pytest.raises(NoSpace):
+        await layers.create_writable(C, chain)
+    [left] = init_layers()
+    assert set(driver.layers()) == {only, left, "d" * 64}
+
+
 async def test_a_view_shows_a_layer_read_only(store: Store) -> None:
     chain = await image(store)
     path = await store.layers.view(chain)
@@ -159,7 +206,7 @@ import asyncio, io, sys
 from pathlib import Path
 from naru.store.choice import choose
 from naru.store.layers import LayerStore
-from naru.store.records import Records
+from naru.store.records import Records, put
 from naru.store.tarentry import Entry
 from naru.store.tarwriter import TarWriter
 

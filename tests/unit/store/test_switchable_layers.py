@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ from naru.store.switchable_layers import SwitchableLayers
 
 
 class Layers(SwitchableLayers):
-    async def base_of(self, chain: str) -> str:
-        return ""
+    @asynccontextmanager
+    async def base(self, chain: str) -> AsyncIterator[str]:
+        yield ""
 
 
 async def test_no_switch_comes_between_a_layer_and_its_record(tmp_path: Path) -> None:
