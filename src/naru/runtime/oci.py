@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import logging
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGKILL
@@ -22,6 +21,7 @@ import msgspec
 
 from naru.kernel import process
 from naru.runtime import complaints
+from naru.runtime.oci_program import OciProgram, environment
 from naru.runtime.seccomp_bpf import SeccompCache
 from naru.runtime.supervised import Stdio
 from naru.runtime.supervisor import SpawnFailed, Supervisor
@@ -44,7 +44,7 @@ class RuntimeState(msgspec.Struct, frozen=True):
 class OciRuntime:
     """What the verbs ask of a runtime. Failures are `complaints.RuntimeFailed` errors.
 
-    `path` is the program; `args` go before the command (`--add-runtime`'s runtimeArgs).
+    `path` and `args` are those of its `OciProgram`.
     """
 
     def __init__(
@@ -60,29 +60,18 @@ class OciRuntime:
         systemd_cgroup: bool = False,
     ) -> None:
         self.name = name
-        self._path = path
-        self._args = list(args)
-        self._state_root = exec_root / f"runtime-{name}"
+        self._program = OciProgram(
+            path,
+            args,
+            state_root=exec_root / f"runtime-{name}",
+            systemd_cgroup=systemd_cgroup,
+            entering=supervisor.entering,
+        )
         self._supervisor = supervisor
         self._seccomp = seccomp
         self._warmth = warmth
-        self._systemd_cgroup = systemd_cgroup
         self._scratch_root = exec_root / f"starts-{name}"
         self._scratches = itertools.count(1)
-
-    @property
-    def _program(self) -> str:
-        found = shutil.which(self._path)
-        if found is None:
-            raise InternalError(
-                f'unable to retrieve OCI runtime error: exec: "{self._path}": '
-                "executable file not found in $PATH: unknown"
-            )
-        return found
-
-    @property
-    def _is_crun(self) -> bool:
-        return Path(self._path).name == "crun"
 
     def recover(self) -> None:
         """Call it once, before the first start: clear what a killed daemon has left. Blocking."""
@@ -157,7 +146,7 @@ class OciRuntime:
         stdin: bool,
     ) -> tuple[int, Stdio]:
         error_log, pid_file = self._scratch(".log"), self._scratch(_PID_FILE)
-        argv = [*self._command("--log", str(error_log), "--log-format", "json"), *command]
+        argv = [*self._program.argv("--log", str(error_log), "--log-format", "json"), *command]
         argv += ["--pid-file", str(pid_file)]
         if tty:
             argv += ["--console-socket", "{console}"]
@@ -166,13 +155,13 @@ class OciRuntime:
             return await self._supervisor.spawn(
                 container_id,
                 exec_id,
-                path=self._program,
+                path=self._program.found,
                 argv=[*argv, container_id],
-                env=_environment(),
+                env=environment(),
                 pid_file=pid_file,
                 tty=tty,
                 stdin=stdin,
-                sealed=self._is_crun,
+                sealed=self._program.is_crun,
             )
         except SpawnFailed as error:
             text = complaints.last_complaint(error_log) if error.status is not None else str(error)
@@ -202,7 +191,7 @@ class OciRuntime:
         if config is None:
             config = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         profile = config.get("linux", {}).get("seccomp")
-        program = self._seccomp.program(profile) if profile and self._is_crun else None
+        program = self._seccomp.program(profile) if profile and self._program.is_crun else None
         if program is not None:
             linux = {key: value for key, value in config["linux"].items() if key != "seccomp"}
             annotations = {**config.get("annotations", {}), _BPF_ANNOTATION: program}
@@ -223,11 +212,11 @@ class OciRuntime:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(pidfd, signal)
             return
-        await self._run("kill", *(["--all"] if all else []), container_id, str(signal))
+        await self._program.run("kill", *(["--all"] if all else []), container_id, str(signal))
 
     async def pause(self, container_id: str) -> None:
         """Every process stands still when this returns."""
-        await self._run("pause", container_id)
+        await self._program.run("pause", container_id)
         # With cgroup v1 crun does not wait for that, and the kernel tells nobody when it is done.
         try:
             async with asyncio.timeout(_FREEZE_SECONDS):
@@ -238,14 +227,14 @@ class OciRuntime:
             raise complaints.RuntimeFailed("unable to freeze") from None
 
     async def resume(self, container_id: str) -> None:
-        await self._run("resume", container_id)
+        await self._program.run("resume", container_id)
 
     async def delete(self, container_id: str) -> None:
         """Forget an ended container (kill a running one) and remove its cgroups; idempotent."""
-        if not (self._state_root / container_id).exists():
+        if not self._program.knows(container_id):
             return
-        finished = await self._finish("delete", "--force", container_id)
-        if finished.status != 0 and (self._state_root / container_id).exists():
+        finished = await self._program.finish("delete", "--force", container_id)
+        if finished.status != 0 and self._program.knows(container_id):
             raise complaints.RuntimeFailed(complaints.of_output(finished.output, finished.status))
 
     async def _delete_quietly(self, container_id: str) -> None:
@@ -256,20 +245,20 @@ class OciRuntime:
 
     async def update(self, container_id: str, resources: Mapping[str, Any]) -> None:
         """Change the limits (OCI `linux.resources`) of a running container."""
-        await self._run(
+        await self._program.run(
             "update", "--resources", "-", container_id, stdin=msgspec.json.encode(resources)
         )
 
     async def pids(self, container_id: str) -> list[int]:
         """The container's processes, as the host numbers them."""
-        finished = await self._run("ps", "--format", "json", container_id)
+        finished = await self._program.run("ps", "--format", "json", container_id)
         return msgspec.json.decode(finished.output, type=list[int])
 
     async def state(self, container_id: str) -> RuntimeState | None:
         """What the runtime thinks of the container; None when it does not know it."""
-        if not (self._state_root / container_id).exists():
+        if not self._program.knows(container_id):
             return None
-        finished = await self._finish("state", container_id)
+        finished = await self._program.finish("state", container_id)
         if finished.status != 0:
             return None
         state = msgspec.json.decode(finished.output, type=dict[str, Any])
@@ -283,34 +272,4 @@ class OciRuntime:
 
     async def version(self) -> str:
         """The first line of `--version`, such as "crun version 1.8.1"."""
-        finished = await process.run([self._program, "--version"], env=_environment())
-        return finished.output.decode(errors="replace").partition("\n")[0]
-
-    # -- commands ---------------------------------------------------------------------------
-
-    def _command(self, *options: str) -> list[str]:
-        systemd = ["--systemd-cgroup"] if self._systemd_cgroup else []
-        return [
-            self._program,
-            *self._args,
-            "--root",
-            str(self._state_root),
-            *systemd,
-            *options,
-        ]
-
-    async def _finish(self, *arguments: str, stdin: bytes | None = None) -> process.Finished:
-        argv = self._supervisor.entering([*self._command(), *arguments])
-        return await process.run(argv, env=_environment(), stdin=stdin)
-
-    async def _run(self, *arguments: str, stdin: bytes | None = None) -> process.Finished:
-        finished = await self._finish(*arguments, stdin=stdin)
-        if finished.status != 0:
-            raise complaints.RuntimeFailed(complaints.of_output(finished.output, finished.status))
-        return finished
-
-
-def _environment() -> dict[str, str]:
-    # Not ours: NOTIFY_SOCKET and LISTEN_FDS would be taken for the container's.
-    kept = ("PATH", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR")
-    return {"PATH": os.defpath, **{name: os.environ[name] for name in kept if name in os.environ}}
+        return await self._program.version()

@@ -262,7 +262,7 @@ def start_at_a_word(bench: Bench, folder: Path) -> Path:
         f'#!/bin/sh\ncase "$*" in *detach*) echo > {fifo}; read x < {fifo};; esac\nexec crun "$@"\n'
     )
     slow.chmod(0o755)
-    bench.runtime._path = str(slow)
+    bench.runtime._program._path = str(slow)
     return fifo
 
 
@@ -282,7 +282,7 @@ async def test_a_supervisor_killed_during_a_start(bench: Bench, tmp_path: Path) 
         while await bench.supervisor.live() or any((bench.exec_root / "exits").iterdir()):
             await bench.supervisor.close_stdin("nobody")
     assert bench.exits == {}
-    bench.runtime._path = "crun"
+    bench.runtime._program._path = "crun"
     _, stdio = await bench.run("c", "true")
     assert (await bench.finish("c", stdio)).status == 0
     assert await bench.supervisor.quit()

@@ -35,7 +35,7 @@ def runtime(root: Path, until: int) -> OciRuntime:
         seccomp=SeccompCache(), warmth=CgroupWarmth.for_this_machine(),
     )  # fmt: skip
     made.recover()
-    (made._state_root / "c").mkdir(parents=True)
+    (root / "runtime-crun" / "c").mkdir(parents=True)
     return made
 
 
