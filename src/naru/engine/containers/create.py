@@ -20,6 +20,7 @@ from naru.engine.containers import merge, names, validation
 from naru.engine.containers.adapt import HostDefaults, adapted
 from naru.engine.containers.collaborators import Images, Layers, Logs, Runtimes
 from naru.engine.containers.containers import Containers
+from naru.engine.containers.layer_size import storage_size
 from naru.engine.containers.occurrences import occurrence
 from naru.engine.containers.oci_resources import device_rule
 from naru.engine.containers.paths import ContainerPaths
@@ -32,8 +33,6 @@ from naru.spec.errors import InvalidParameter, NotFound
 from naru.spec.images import ImageRecord
 from naru.spec.networks import EndpointSettings
 from naru.spec.oci import Platform, host_platform, parse_platform
-
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -207,21 +206,6 @@ def _endpoints(
     if config.mac_address and not primary.mac_address:
         primary = msgspec.structs.replace(primary, mac_address=config.mac_address)
     return {mode: primary, **asked}
-
-
-def storage_size(host: HostConfig) -> int | None:
-    """`--storage-opt size=10G` in bytes."""
-    for key in host.storage_opt:
-        if key != "size":
-            raise InvalidParameter(f"Unknown option {key}")
-    text = host.storage_opt.get("size", "").lower()
-    if not text:
-        return None
-    number, unit = text.rstrip("kmgtib"), text.removesuffix("b").removesuffix("i")[-1:]
-    try:
-        return int(float(number) * _UNITS["" if unit.isdigit() else unit])
-    except (ValueError, KeyError):
-        raise InvalidParameter(f"invalid size: '{host.storage_opt['size']}'") from None
 
 
 def _platform_warnings(asked: str, image: ImageRecord | None) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from naru.engine.containers.containers import Containers
-from naru.engine.containers.create import storage_size
+from naru.engine.containers.layer_size import storage_size
 from naru.engine.containers.paths import ContainerPaths
 from naru.spec.containers import ContainerRecord
 from naru.spec.errors import NaruError

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import BinaryIO, TypeVar, cast
 
+from naru.engine.containers.layer_size import storage_size
 from naru.engine.images.layer_intake import keep
 from naru.engine.images.layer_tars import LayerTars
 from naru.engine.images.library import Library
@@ -25,7 +26,6 @@ from naru.store.driver import KeepsMounts, KeepsTars, StorageDriver
 from naru.store.mounting import unmount_all
 from naru.store.piece_reader import PieceReader
 from naru.store.records import Records, delete, put
-from naru.store.sizes import parse_size
 from naru.store.switchable_layers import SwitchableLayers
 
 T = TypeVar("T")
@@ -165,7 +165,7 @@ class Carrying:
         base = self._records.carried.get(_INIT + container.chain_id)
         if base is None:
             raise InternalError(f"the layer below container {container.name} is missing")
-        size = parse_limit(container)
+        size = storage_size(container.host_config)
         fresh = container.id not in self._records.carried
 
         def carry() -> int:
@@ -249,12 +249,6 @@ async def forget(records: Records) -> None:
         *(delete(records.carried, each.name) for each in records.carried.values()),
         *(delete(records.migrations, each.id) for each in records.migrations.values()),
     )
-
-
-def parse_limit(container: ContainerRecord) -> int | None:
-    """The container's own `--storage-opt size=`, in bytes."""
-    text = container.host_config.storage_opt.get("size", "")
-    return parse_size(text, "size") if text else None
 
 
 def _shown(name: str) -> str:
