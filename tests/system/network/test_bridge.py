@@ -489,7 +489,7 @@ async def descriptors(host: Host) -> int:
     gc.collect()  # what former tests have dropped
     await host.plane.host_networks()  # by the same worker, in its turn
     async with asyncio.timeout(60):
-        while host.plane._pool._ready.qsize() < 4:  # noqa: ASYNC110
+        while host.plane._work._pool._ready.qsize() < 4:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     return len(os.listdir("/proc/self/fd"))
 
