@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import threading
@@ -26,6 +27,8 @@ from naru.spec.errors import InternalError, InvalidParameter, NotFound
 from naru.spec.oci import MAX_DOCUMENT, digest_of
 from naru.store.growing import GrowingFile, GrowingReader
 from naru.store.room import Room, is_full, metered
+
+_log = logging.getLogger(__name__)
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PARTIAL_LIFE = 24 * 3600.0
@@ -56,8 +59,13 @@ class BlobStore:
         return self._named / digest[7:]
 
     def has(self, digest: str) -> bool:
-        """Cheap enough for the event loop."""
-        return self.path(digest).exists()
+        """Whether it can be used: what the file system cannot find its way to is to be fetched
+        again. Cheap enough for the event loop."""
+        try:
+            self.path(digest).stat()
+        except OSError:
+            return False
+        return True
 
     def size(self, digest: str) -> int:
         try:
@@ -147,9 +155,16 @@ class BlobStore:
             with self._lock:
                 if digest in keep or self._leases[digest] or digest in self._released:
                     continue
-                with contextlib.suppress(FileNotFoundError):
-                    freed += entry.stat().st_blocks * 512
+                try:
+                    size = entry.stat().st_blocks * 512
                     os.unlink(entry.path)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    # A file system with a fault: one file of it must not keep the daemon down.
+                    _log.warning("blobs: %s is not removed: %s", digest, error)
+                else:
+                    freed += size
         return freed
 
     def leftovers(self) -> list[str]:
@@ -157,9 +172,14 @@ class BlobStore:
         oldest = time.time() - _PARTIAL_LIFE
         found = []
         for entry in os.scandir(self._partial):
-            with contextlib.suppress(FileNotFoundError):
-                if entry.name.startswith("ingest-") or entry.stat().st_mtime < oldest:
-                    found.append(entry.name)
+            try:
+                old = entry.name.startswith("ingest-") or entry.stat().st_mtime < oldest
+            except FileNotFoundError:
+                continue
+            except OSError:
+                old = True  # and of no use: its file system cannot find its way to it
+            if old:
+                found.append(entry.name)
         with self._lock:
             # Asked last: what is made meanwhile is known by now.
             return [name for name in found if not self._growing[name]]
@@ -177,7 +197,10 @@ class BlobStore:
     def clean(self) -> None:
         """At start: remove what a crash left half made, but downloads that can be resumed."""
         for leftover in self.leftovers():
-            self.discard(leftover)
+            try:
+                self.discard(leftover)
+            except OSError as error:
+                _log.warning("blobs: the remains of %s are not removed: %s", leftover, error)
 
     def disk_usage(self) -> int:
         """Bytes on disk, half-made blobs included, as `du` counts them."""

@@ -95,6 +95,26 @@ def test_sweep_spares_what_is_needed_or_leased(blobs: BlobStore) -> None:
     assert set(blobs.digests()) == {needed}
 
 
+def test_what_cannot_be_looked_at_is_not_there_and_in_nobodys_way(
+    blobs: BlobStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a fault of the file system has it: EUCLEAN, or EIO. A link to itself fails the same."""
+    lost, unneeded = digest_of(b"lost"), blobs.put(b"unneeded")
+    path = tmp_path / "blobs/sha256" / lost.removeprefix("sha256:")
+    path.symlink_to(path)
+    stuck = tmp_path / "blobs/partial/ingest-stuck"
+    stuck.mkdir()
+    half = tmp_path / "blobs/partial" / ("f" * 64)
+    half.symlink_to(half)
+    assert not blobs.has(lost)
+    blobs.clean()
+    assert f"the remains of {stuck.name} are not removed" in caplog.text
+    assert not half.is_symlink()
+    assert blobs.sweep([]) > 0
+    assert not blobs.has(unneeded)
+    assert f"{lost} is not removed" in caplog.text
+
+
 def test_what_becomes_needed_during_a_sweep_is_kept(blobs: BlobStore) -> None:
     """Leased when it is asked what is needed, recorded and not leased any more when swept."""
     blobs.begin_sweep()
