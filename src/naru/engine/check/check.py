@@ -47,14 +47,16 @@ class Check:
                     yield problem
             if repaired:
                 # What is wrong still, or only now.
-                still = [each async for each in self._look(repair=False, verify=False)]
-                left = {
-                    key: left.get(key, each._replace(state=LEFT))
-                    for each in still
-                    if (key := (each.kind, each.what))
-                }
+                still = await self._still(verify=False)
+                if verify and not left.keys() <= still.keys():
+                    still = await self._still(verify=True)  # what only reading finds may be left
+                left = {key: left.get(key, each) for key, each in still.items()}
             for problem in left.values():
                 yield problem
+
+    async def _still(self, *, verify: bool) -> dict[tuple[str, str], Problem]:
+        look = self._look(repair=False, verify=verify)
+        return {(each.kind, each.what): each._replace(state=LEFT) async for each in look}
 
     async def _look(self, *, repair: bool, verify: bool) -> AsyncIterator[Problem]:
         for inspection in self._inspections:

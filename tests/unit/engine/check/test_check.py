@@ -26,16 +26,21 @@ class World:
 
     def __init__(self) -> None:
         self.wrong: dict[str, str] = {"plain": "yes", "stubborn": "fails", "lost": "no"}
-        self.verified = False
+        self.hidden: set[str] = set()  # what only verification finds
+        self.verified = 0
 
     async def findings(self, *, verify: bool) -> AsyncIterator[Finding]:
-        self.verified = self.verified or verify
+        self.verified += verify
         for name, way in list(self.wrong.items()):
+            if name in self.hidden and not verify:
+                continue
 
             async def repair(name: str = name, way: str = way) -> None:
                 if way == "fails":
                     raise InternalError("it is busy")
                 del self.wrong[name]
+                if way == "takes the part":
+                    del self.wrong["part"]
                 if way == "leads on":
                     self.wrong["next"] = "no"
 
@@ -62,7 +67,23 @@ async def test_what_a_repair_leaves_is_told_once() -> None:
         ("plain", "repaired"), ("stubborn", "left"), ("lost", "left"),
     ]  # fmt: skip
     assert "it is busy" in problems[1].text
-    assert world.verified
+    assert world.verified == 1
+
+
+async def test_what_only_verification_finds_is_left_when_something_else_is_repaired() -> None:
+    world = World()
+    world.hidden = {"lost"}
+    assert await states(world, repair=True, verify=True) == {
+        "plain": "repaired", "stubborn": "left", "lost": "left",
+    }  # fmt: skip
+    assert await states(world, repair=True) == {"stubborn": "left"}
+
+
+async def test_what_a_repair_took_with_it_is_not_left() -> None:
+    world = World()
+    world.wrong = {"part": "no", "whole": "takes the part"}
+    world.hidden = {"part"}
+    assert await states(world, repair=True, verify=True) == {"whole": "repaired"}
 
 
 async def test_what_a_repair_brings_about_is_told() -> None:
