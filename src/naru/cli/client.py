@@ -1,20 +1,16 @@
-"""The Engine API over one socket per call: requests, streams, hijacked connections.
-
-Speaks just enough HTTP/1.1 for the daemon it belongs to, on `_socket` and without http.client:
-importing that stack alone would take longer than a whole `naru ps`.
-"""
+"""The Engine API over one socket per call: requests, streams, hijacked connections."""
 
 from __future__ import annotations
 
 import _socket
-import os
 
 from naru.cli.failures import ApiError, CannotConnect, CliError
+from naru.cli.http import Connection, Response
 from naru.cli.jsontext import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from typing import Any
 
 NEWEST = (1, 50)
@@ -56,115 +52,6 @@ class Tls:
         self.key = key
 
 
-class Connection:
-    """A socket with the bytes read too many; also the hijacked connection of attach and exec."""
-
-    def __init__(self, sock: Any) -> None:
-        self.sock = sock
-        self.pending = b""
-
-    def fileno(self) -> int:
-        return int(self.sock.fileno())
-
-    def send(self, data: bytes | memoryview) -> None:
-        self.sock.sendall(data)
-
-    def read(self, limit: int = 65536) -> bytes:
-        """Some bytes, or b"" at the end."""
-        if self.pending:
-            data, self.pending = self.pending[:limit], self.pending[limit:]
-            return data
-        try:
-            return self.sock.recv(limit)  # type: ignore[no-any-return]
-        except ConnectionResetError:
-            return b""
-
-    def line(self) -> bytes:
-        while b"\r\n" not in self.pending:
-            more = self.sock.recv(65536)
-            if not more:
-                raise CliError("error during connect: unexpected EOF")
-            self.pending += more
-        line, _, self.pending = self.pending.partition(b"\r\n")
-        return line
-
-    def close_write(self) -> None:
-        try:
-            if hasattr(self.sock, "unwrap"):
-                return  # TLS has no half-close that both sides understand
-            self.sock.shutdown(_socket.SHUT_WR)
-        except OSError:
-            pass  # the other side has gone already
-
-    def close(self) -> None:
-        self.sock.close()
-
-
-class Response:
-    """Status, headers (lower-case names), and the body as it arrives."""
-
-    def __init__(self, connection: Connection, method: str) -> None:
-        self.connection = connection
-        status = connection.line().split(b" ", 2)
-        self.status = int(status[1])
-        self.headers: dict[str, str] = {}
-        while line := connection.line():
-            name, _, value = line.decode("latin-1").partition(":")
-            self.headers[name.lower()] = value.strip()
-        self._chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
-        length = self.headers.get("content-length")
-        self._left = int(length) if length is not None else None
-        if method == "HEAD" or self.status in (204, 304):
-            self._left, self._chunked = 0, False
-        self._done = False
-
-    def chunks(self) -> Iterator[bytes]:
-        """The body in pieces as they come; closes the connection at its end."""
-        connection = self.connection
-        if self._chunked:
-            while True:
-                size = int(connection.line().split(b";")[0] or b"0", 16)
-                if not size:
-                    break
-                while size:
-                    data = connection.read(min(size, 65536))
-                    if not data:
-                        raise CliError("unexpected EOF")
-                    size -= len(data)
-                    yield data
-                connection.line()
-        elif self._left is not None:
-            while self._left:
-                data = connection.read(min(self._left, 65536))
-                if not data:
-                    raise CliError("unexpected EOF")
-                self._left -= len(data)
-                yield data
-        else:
-            while data := connection.read():
-                yield data
-        connection.close()
-
-    def body(self) -> bytes:
-        return b"".join(self.chunks())
-
-    def lines(self) -> Iterator[bytes]:
-        """The body's lines, for streams of JSON documents."""
-        rest = b""
-        for data in self.chunks():
-            rest += data
-            *whole, rest = rest.split(b"\n")
-            for line in whole:
-                if line.strip():
-                    yield line
-        if rest.strip():
-            yield rest
-
-    def json(self) -> Any:
-        body = self.body()
-        return loads(body) if body.strip() else None
-
-
 class Client:
     """Calls one daemon; knows the API version both sides speak."""
 
@@ -181,7 +68,9 @@ class Client:
                 sock: Any = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
                 sock.connect(address)
                 return Connection(sock)
-            sock = _tcp(address)
+            from naru.cli import tcp
+
+            sock = tcp.connect(address)
         except FileNotFoundError:
             raise self._unreachable() from None
         except PermissionError:
@@ -191,7 +80,7 @@ class Client:
             ) from None
         except OSError:
             raise self._unreachable() from None
-        return Connection(sock if self.tls is None else _secure(sock, address, self.tls))
+        return Connection(sock if self.tls is None else tcp.secured(sock, address, self.tls))
 
     def _unreachable(self) -> CannotConnect:
         return CannotConnect(
@@ -288,42 +177,6 @@ def api_error(response: Response) -> ApiError:
     except (ValueError, KeyError, TypeError):
         reason = body.decode("utf-8", "replace").strip()
     return ApiError(response.status, reason.strip() or f"status {response.status}")
-
-
-def _tcp(address: str) -> Any:
-    address = address.partition("/")[0]
-    name, _, port = address.rpartition(":")
-    failure: OSError | None = None
-    for family, kind, protocol, _, where in _socket.getaddrinfo(
-        name.strip("[]") or "127.0.0.1", int(port), 0, _socket.SOCK_STREAM
-    ):
-        sock = _socket.socket(family, kind, protocol)
-        try:
-            sock.connect(where)
-        except OSError as error:
-            failure = error
-            sock.close()
-        else:
-            sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-            return sock
-    raise failure or OSError("no address")
-
-
-def _secure(plain: Any, address: str, tls: Tls) -> Any:
-    import socket
-    import ssl
-
-    context = ssl.create_default_context(cafile=tls.ca if tls.verify else None)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if os.path.exists(tls.cert) and os.path.exists(tls.key):
-        context.load_cert_chain(tls.cert, tls.key)
-    wrapped = socket.socket(fileno=plain.detach())
-    try:
-        return context.wrap_socket(wrapped, server_hostname=address.rpartition(":")[0].strip("[]"))
-    except ssl.SSLError as error:
-        raise CliError(f"error during connect: {error}") from error
 
 
 def normalise_host(text: str, *, tls: bool = False) -> str:

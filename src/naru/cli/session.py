@@ -19,7 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from naru.cli.client import Client, Connection, Response
+    from naru.cli.client import Client
+    from naru.cli.http import Connection, Response
 
 DEFAULT_DETACH = "ctrl-p,ctrl-q"
 

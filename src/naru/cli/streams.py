@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
 
-    from naru.cli.client import Connection, Response
+    from naru.cli.http import Connection, Response
 
 _HEADER = 8
 

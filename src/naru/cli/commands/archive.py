@@ -15,8 +15,8 @@ from naru.cli.terminal import is_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from naru.cli.client import Response
     from naru.cli.flags import Values
+    from naru.cli.http import Response
     from naru.cli.main import Context
 
 _PLATFORM = "--platform string = Only this platform"
