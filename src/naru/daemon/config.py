@@ -18,6 +18,7 @@ from naru.daemon import endpoints, flags
 from naru.daemon.flags import UsageError
 from naru.daemon.option_types import AddressPool, RuntimeChoice, go_text
 from naru.daemon.options import OPTIONS, REFUSED, REFUSED_KEYS, OfProgram, Option, Program
+from naru.kernel.cgroups import refusal_of_parent
 from naru.spec.containers import Ulimit
 from naru.spec.disk import FreeSpace
 
@@ -90,7 +91,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cgroup_driver(self) -> str:
         """ "cgroupfs", "systemd", or "" when not chosen."""
-        return dict(_pairs(self.exec_opts)).get("native.cgroupdriver", "")
+        return _cgroup_driver(self.exec_opts)
 
 
 class CommandLine(msgspec.Struct, frozen=True):
@@ -252,6 +253,9 @@ def _completed(program: Program, values: dict[str, Any], environ: Mapping[str, s
             raise ConfigError(f"exec-opt {key} is not supported by this engine (yet)")
         if value not in ("cgroupfs", "systemd"):
             raise ConfigError(f"invalid cgroup driver: {value}: expected cgroupfs or systemd")
+    systemd = _cgroup_driver(values["exec_opts"]) == "systemd"
+    if refusal := refusal_of_parent(values["cgroup_parent"], systemd=systemd):
+        raise ConfigError(refusal)
     for name in ("data_root", "exec_root", "pidfile"):
         # Containers, mounts and the supervisor outlive the working directory of a shell.
         values[name] = Path(os.path.abspath(values[name])) if values[name] else Path()
@@ -265,6 +269,10 @@ def _completed(program: Program, values: dict[str, Any], environ: Mapping[str, s
         program=program,
         **values,
     )
+
+
+def _cgroup_driver(exec_opts: Sequence[str]) -> str:
+    return dict(_pairs(exec_opts)).get("native.cgroupdriver", "")
 
 
 def _pairs(texts: Sequence[str]) -> list[tuple[str, str]]:

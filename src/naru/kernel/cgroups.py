@@ -110,6 +110,13 @@ SHARED_PARENT = "naru"
 """The group of all daemons' containers, unless --cgroup-parent names another."""
 
 
+def refusal_of_parent(parent: str, *, systemd: bool) -> str | None:
+    """Why `--cgroup-parent` cannot be that, in dockerd's words; "" is one that is not named."""
+    if systemd and parent and (parent == ".slice" or not parent.endswith(".slice")):
+        return 'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"'
+    return None
+
+
 class Group(msgspec.Struct, frozen=True):
     """A container's group. `path` is absolute within each hierarchy: "/naru/<id>"."""
 

@@ -78,7 +78,7 @@ def test_every_flag_of_the_issue() -> None:
         "--userland-proxy=false", "--log-driver", "none", "--log-opt", "max-size=1m",
         "--log-opt=max-file=3", "--insecure-registry", "r:5000", "--registry-mirror", "http://m",
         "--max-concurrent-downloads=9", "--max-concurrent-uploads", "8",
-        "--exec-opt", "native.cgroupdriver=systemd", "--cgroup-parent", "/x",
+        "--exec-opt", "native.cgroupdriver=systemd", "--cgroup-parent", "x.slice",
         "--default-ulimit", "nofile=10:20", "--default-shm-size", "1g", "--init", "--label", "a=b",
         "--live-restore", "--shutdown-timeout", "-1",
     )  # fmt: skip
@@ -243,6 +243,16 @@ def test_options_that_do_not_go_together() -> None:
         loaded("--exec-opt", "native.cgroupdriver=x")
     with pytest.raises(ConfigError, match="exec-opt a is not supported"):
         loaded("--exec-opt", "a=b")
+
+
+def test_systemd_takes_groups_below_a_slice_only() -> None:
+    systemd = ("--exec-opt", "native.cgroupdriver=systemd", "--cgroup-parent")
+    for parent in ("/x", "x", ".slice"):
+        with pytest.raises(ConfigError, match=r'a valid slice named as "xxx\.slice"'):
+            loaded(*systemd, parent)
+    assert loaded(*systemd, "x.slice").cgroup_parent == "x.slice"
+    assert loaded("--cgroup-parent", "/x").cgroup_parent == "/x"
+    assert loaded(*systemd[:2]).cgroup_parent == ""
 
 
 def test_the_environment() -> None:

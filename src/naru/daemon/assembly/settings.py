@@ -57,7 +57,7 @@ def host_defaults(config: Config, choices: Runtimes) -> HostDefaults:
         runtime=next(iter(choices)),
         log=LogConfig(type=config.log_driver, config=dict(config.log_opts)),
         shm_size=config.default_shm_size,
-        cgroup_parent=config.cgroup_parent,
+        systemd_cgroup=systemd_cgroup(config),
         network_mode="bridge" if config.bridge != "none" else "none",
         init=config.init,
         ulimits=config.default_ulimits,

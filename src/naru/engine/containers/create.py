@@ -152,7 +152,7 @@ class Create:
 
     def _checked(self, config: ContainerConfig, host: HostConfig) -> tuple[HostConfig, list[str]]:
         validation.check_config(config)
-        validation.check_host(config, host)
+        validation.check_host(config, host, systemd_cgroup=self._defaults.systemd_cgroup)
         capabilities.effective(host.cap_add, host.cap_drop, privileged=host.privileged)
         for rule in host.device_cgroup_rules:
             device_rule(rule)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 
 from naru.engine.containers import mounts, ports, security, signals
+from naru.kernel.cgroups import refusal_of_parent
 from naru.spec.containers import ContainerConfig, HealthConfig, HostConfig, RestartPolicy
 from naru.spec.errors import InvalidParameter, Unsupported
 
@@ -57,7 +58,7 @@ def _check_health(health: HealthConfig) -> None:
         )
 
 
-def check_host(config: ContainerConfig, host: HostConfig) -> None:
+def check_host(config: ContainerConfig, host: HostConfig, *, systemd_cgroup: bool = False) -> None:
     """The half that depends on the host; limits are checked by `resources`, logs by `logs`."""
     _check_unsupported(host)
     check_restart_policy(host.restart_policy)
@@ -87,6 +88,8 @@ def check_host(config: ContainerConfig, host: HostConfig) -> None:
     for mapping in host.devices:
         if set(mapping.cgroup_permissions) - set("rwm"):
             raise InvalidParameter(f"invalid device mode: {mapping.cgroup_permissions}")
+    if refusal := refusal_of_parent(host.cgroup_parent, systemd=systemd_cgroup):
+        raise InvalidParameter(refusal)
     if "" in host.annotations:
         raise InvalidParameter(
             "invalid Annotations: the empty string is not permitted as an annotation key"

@@ -28,5 +28,5 @@ def test_what_docker_does_not_read_is_refused_with_its_words(text: str) -> None:
 
 
 def test_no_other_option_is_known() -> None:
-    with pytest.raises(InvalidParameter, match="^Unknown option sise$"):
+    with pytest.raises(InvalidParameter, match=r"^Unknown option sise$"):
         storage_size(HostConfig(storage_opt={"sise": "10G"}))

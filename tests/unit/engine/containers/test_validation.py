@@ -195,3 +195,19 @@ def test_bad_signals(text: str) -> None:
 )
 def test_security_options(options: list[str], expected: SecurityOptions) -> None:
     assert security.parse(options) == expected
+
+
+@pytest.mark.parametrize("parent", ["/x", "x", ".slice", "x.slice/y"])
+def test_systemd_takes_groups_below_a_slice_only(parent: str) -> None:
+    host = HostConfig(cgroup_parent=parent)
+    with pytest.raises(InvalidParameter) as raised:
+        check_host(CONFIG, host, systemd_cgroup=True)
+    assert str(raised.value) == (
+        'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"'
+    )
+    check_host(CONFIG, host)
+
+
+@pytest.mark.parametrize("parent", ["", "x.slice", "a-b.slice"])
+def test_a_slice_is_a_parent_for_systemd(parent: str) -> None:
+    check_host(CONFIG, HostConfig(cgroup_parent=parent), systemd_cgroup=True)
