@@ -6,7 +6,7 @@ from naru.cli import session
 from naru.cli.commands.verbs import at
 from naru.cli.failures import CliError
 from naru.cli.flags import Parser
-from naru.cli.options.checks import environment, environments, read_lines
+from naru.cli.options.variables import environment, environments, read_lines
 from naru.cli.terminal import is_terminal, size
 
 TYPE_CHECKING = False

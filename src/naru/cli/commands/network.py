@@ -8,8 +8,8 @@ from naru.cli.client import percent, query
 from naru.cli.failures import ApiError, CliError, Quit
 from naru.cli.filters import filters, labels_text
 from naru.cli.flags import Parser
-from naru.cli.options.checks import key_values
 from naru.cli.options.networks import endpoint
+from naru.cli.options.variables import key_values
 from naru.cli.output import listing
 from naru.cli.times import go_time, parse_rfc3339
 from naru.cli.units import short_id

@@ -7,7 +7,7 @@ from naru.cli.commands.verbs import each
 from naru.cli.failures import ApiError, CliError
 from naru.cli.filters import filters, labels_text
 from naru.cli.flags import Parser
-from naru.cli.options.checks import key_values
+from naru.cli.options.variables import key_values
 from naru.cli.output import listing
 from naru.cli.units import human_size
 

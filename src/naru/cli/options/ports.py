@@ -30,7 +30,7 @@ def _range(text: str, what: str) -> tuple[int, int]:
     return start, end
 
 
-def _valid_ip(text: str) -> bool:
+def valid_ip(text: str) -> bool:
     import _socket
 
     for family in (_socket.AF_INET, _socket.AF_INET6):
@@ -70,7 +70,7 @@ def publish(specifications: Iterable[str]) -> tuple[dict[str, dict[str, str]], B
         address = address.removeprefix("[").removesuffix("]")
         if not container:
             raise ValueError(f"no port specified: {text}<empty>")
-        if address and not _valid_ip(address):
+        if address and not valid_ip(address):
             raise ValueError(f"invalid IP address: {address}")
         first, last = _range(container, "containerPort")
         host_first = host_last = 0
