@@ -16,7 +16,8 @@ import msgspec
 
 from naru.daemon import endpoints, flags
 from naru.daemon.flags import UsageError
-from naru.daemon.option_types import AddressPool, RuntimeChoice, go_text
+from naru.daemon.option_structures import AddressPool, RuntimeChoice
+from naru.daemon.option_types import go_text
 from naru.daemon.options import OPTIONS, REFUSED, REFUSED_KEYS, OfProgram, Option, Program
 from naru.kernel.cgroups import refusal_of_parent
 from naru.spec.containers import Ulimit

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from naru.daemon import option_structures as structures
 from naru.daemon import option_types as types
 from naru.daemon.option_types import OptionType
 from naru.spec.disk import DEFAULT_FREE_SPACE
@@ -82,7 +83,7 @@ _MTU = types.Integer(least=0, complaint="invalid default MTU")
 LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 OPTIONS: tuple[Option, ...] = (
-    Option("add-runtime", "runtimes", types.Runtimes(), (), "Register an additional OCI compatible runtime", reloadable=True),
+    Option("add-runtime", "runtimes", structures.Runtimes(), (), "Register an additional OCI compatible runtime", reloadable=True),
     Option("bip", "bip", types.Text(), "", "IPv4 address for the default bridge"),
     Option("bridge", "bridge", types.Text(), "", "Attach containers to a network bridge", "b"),
     Option("cgroup-parent", "cgroup-parent", types.Text(), "", "Set parent cgroup for all containers"),
@@ -90,10 +91,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("containerd", "containerd", types.Text(), "", "Accepted for dockerd's service files; no containerd is used"),
     Option("data-root", "data-root", types.Text(), OfProgram("data_root"), "Root directory of persistent state"),
     Option("debug", "debug", types.Switch(), False, "Enable debug mode", "D", reloadable=True),
-    Option("default-address-pool", "default-address-pools", types.AddressPools(), (), "Default address pools for node specific local networks"),
+    Option("default-address-pool", "default-address-pools", structures.AddressPools(), (), "Default address pools for node specific local networks"),
     Option("default-runtime", "default-runtime", types.Text(), "", "Default OCI runtime for containers (default: crun, or runc where crun is missing)", reloadable=True),
     Option("default-shm-size", "default-shm-size", types.Size(), 64 << 20, "Default shm size for containers"),
-    Option("default-ulimit", "default-ulimits", types.Ulimits(), (), "Default ulimits for containers"),
+    Option("default-ulimit", "default-ulimits", structures.Ulimits(), (), "Default ulimits for containers"),
     Option("dns", "dns", types.Addresses(), (), "DNS server to use"),
     Option("dns-opt", "dns-opts", types.Texts(), (), "DNS options to use"),
     Option("dns-search", "dns-search", types.Texts(), (), "DNS search domains to use"),
@@ -118,7 +119,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("log-opt", "log-opts", types.Pairs(), {}, "Default log driver options for containers"),
     Option("max-concurrent-downloads", "max-concurrent-downloads", _DOWNLOADS, 3, "Set the max concurrent downloads", reloadable=True),
     Option("max-concurrent-uploads", "max-concurrent-uploads", _UPLOADS, 5, "Set the max concurrent uploads", reloadable=True),
-    Option("min-free-space", "min-free-space", types.Free(), DEFAULT_FREE_SPACE, "Refuse images and containers that would leave less of the data root's disk free: a size, a percentage, or both for the lesser; 0 for no limit (default 1%,256m)", reloadable=True),
+    Option("min-free-space", "min-free-space", structures.Free(), DEFAULT_FREE_SPACE, "Refuse images and containers that would leave less of the data root's disk free: a size, a percentage, or both for the lesser; 0 for no limit (default 1%,256m)", reloadable=True),
     Option("mtu", "mtu", _MTU, 1500, "Set the MTU for the default bridge network"),
     Option("pidfile", "pidfile", types.Text(), OfProgram("pidfile"), "Path to use for daemon PID file", "p"),
     Option("raw-logs", "raw-logs", types.Switch(), False, "Full timestamps without ANSI coloring"),

@@ -10,7 +10,7 @@ from naru.daemon import config as configuration
 from naru.daemon import usage
 from naru.daemon.config import Config, ConfigError
 from naru.daemon.flags import UsageError
-from naru.daemon.option_types import AddressPool, RuntimeChoice
+from naru.daemon.option_structures import AddressPool, RuntimeChoice
 from naru.daemon.options import DOCKERD, NARUD, OPTIONS, REFUSED, Program
 from naru.spec.containers import Ulimit
 from naru.spec.disk import FreeSpace

@@ -7,7 +7,7 @@ import shutil
 from naru import __version__
 from naru.api import versions
 from naru.daemon.config import Config, ConfigError
-from naru.daemon.option_types import RuntimeChoice
+from naru.daemon.option_structures import RuntimeChoice
 from naru.engine.containers.adapt import HostDefaults
 from naru.engine.containers.facts import HostFacts
 from naru.engine.networking.settings import NetworkSettings
