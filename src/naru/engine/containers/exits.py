@@ -34,7 +34,6 @@ from naru.spec.events import Event
 log = logging.getLogger(__name__)
 
 _SECOND = 10**9
-_FIRST_RETRY, _LAST_RETRY = 0.2, 10.0  # s, between attempts to record an exit
 
 
 Acknowledge = Callable[[Any], Awaitable[None]]
@@ -94,19 +93,13 @@ class Exits:
         try:
             await self._handle_now(ended)
         except Exception as error:
-            log.error("the exit of %s is not recorded yet: %s", ended.container_id[:12], error)
-            self._tasks.spawn(self._handle_later(ended), name=f"exit of {ended.container_id[:12]}")
-
-    async def _handle_later(self, ended: Exit) -> None:
-        """The disk is full, most likely: nobody tells when it is not any more."""
-        delay = _FIRST_RETRY
-        while True:
-            await asyncio.sleep(delay)
-            try:
-                return await self._handle_now(ended)
-            except Exception as error:
-                log.debug("the exit of %s: %s", ended.container_id[:12], error)
-            delay = min(2 * delay, _LAST_RETRY)
+            what = f"exit of {ended.container_id[:12]}"
+            log.error("the %s is not recorded yet: %s", what, error)
+            # The disk is full, most likely: nobody tells when it is not any more.
+            again = persevere(
+                lambda: self._handle_now(ended), f"recording the {what}", endless=True
+            )
+            self._tasks.spawn(again, name=what)
 
     async def _handle_now(self, ended: Exit) -> None:
         record = self._containers.get(ended.container_id)

@@ -1,4 +1,4 @@
-"""Clean-up that a passing shortage (descriptors, memory) or a busy mount must not end."""
+"""Work that a passing shortage (descriptors, memory) or a busy mount must not end."""
 
 from __future__ import annotations
 
@@ -15,20 +15,27 @@ PAUSES = (0.1, 0.5, 2.0, 5.0)
 _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
-async def persevere(work: Callable[[], Awaitable[None]], what: str) -> None:
+async def persevere(
+    work: Callable[[], Awaitable[None]], what: str, *, endless: bool = False
+) -> None:
     """Await `work()`, idempotent, until an attempt succeeds; raises what the last one raised.
 
-    A shortage has no last attempt: nothing else works either until it has passed.
+    A shortage has no last attempt: nothing else works either until it has passed. Nor has what is
+    `endless`, whatever it fails of.
     """
-    pauses = list(PAUSES)
+    failed = 0
     while True:
         try:
             return await work()
         except Exception as error:
-            if not pauses and not _is_shortage(error):
+            told = failed < len(PAUSES)
+            if not told and not endless and not _is_shortage(error):
                 raise
-            pause = pauses.pop(0) if pauses else PAUSES[-1]
-            log.warning("%s failed, again in %s s: %s", what, pause, error)
+            pause = PAUSES[min(failed, len(PAUSES) - 1)]
+            # What lasts for hours does not fill the log.
+            level = logging.WARNING if told else logging.DEBUG
+            log.log(level, "%s failed, again in %s s: %s", what, pause, error)
+        failed += 1
         await asyncio.sleep(pause)
 
 

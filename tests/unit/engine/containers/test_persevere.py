@@ -51,3 +51,13 @@ def test_one_that_stays() -> None:
     with pytest.raises(InternalError, match="busy"):
         asyncio.run(persevere(work, "removal"))
     assert work.attempts == 3
+
+
+def test_endless_work_has_no_last_attempt_and_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    work = Work(9, errno.ENOSPC)
+    asyncio.run(persevere(work, "recording the exit", endless=True))
+    assert work.attempts == 10
+    told = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == len(module.PAUSES)
