@@ -165,7 +165,7 @@ class _Source:
         repository, endpoint = self._repository, self._endpoint
         url = f"/v2/{repository.path}/{path}"
         try:
-            async with repository.request(
+            async with repository.access.request(
                 "GET", url, endpoint=endpoint, headers=headers
             ) as response:
                 data = bytearray()

@@ -7,12 +7,12 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from naru.registry.access import Access
 from naru.registry.answers import Refused, Unreachable, other_error
 from naru.registry.credentials import Credentials
-from naru.registry.repository import Repository
 from naru.registry.transport import Transport
 from naru.spec.errors import InternalError, InvalidParameter, Unavailable
-from naru.spec.reference import DEFAULT_DOMAIN, Reference
+from naru.spec.reference import DEFAULT_DOMAIN
 
 _INDEX = "index.docker.io"
 _MAX_RESULTS = 100
@@ -27,10 +27,11 @@ def registry_of(server: str) -> str:
 
 async def login(transport: Transport, server: str, credentials: Credentials) -> str:
     """Check a user's credentials -> the identity token that the registry gave, or ""."""
-    reference = Reference(registry_of(server), "")
-    repository = Repository(transport, reference, credentials, push=True, scopes=(), offline=True)
-    await repository.settle(login=True)
-    return repository.identity_token
+    access = Access(
+        transport, registry_of(server), credentials, scopes=(), push=True, offline=True
+    )  # fmt: skip
+    await access.settle(login=True)
+    return access.identity_token
 
 
 class SearchResult(msgspec.Struct):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote, urljoin
 
+from naru.registry.access import ATTEMPTS
 from naru.registry.answers import Refused, Unreachable, other_error
 from naru.registry.endpoints import Endpoint
-from naru.registry.repository import ATTEMPTS, Repository
+from naru.registry.repository import Repository
 from naru.spec.errors import InternalError, NaruError, Unavailable
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ class Uploader:
     """Pushes to one repository. Made by `open`, which logs in."""
 
     def __init__(self, repository: Repository, endpoint: Endpoint) -> None:
-        self._repository = repository
+        self._access = repository.access
         self._endpoint = endpoint
         self._base = f"/v2/{repository.path}"
 
     @classmethod
     async def open(cls, repository: Repository) -> Uploader:
-        return cls(repository, await repository.settle())
+        return cls(repository, await repository.access.settle())
 
     async def has(self, digest: str) -> bool:
         try:
@@ -96,7 +97,7 @@ class Uploader:
     def _request(
         self, method: str, url: str, headers: dict[str, str] | None = None, data: object = None
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._repository.request(
+        return self._access.request(
             method, url, endpoint=self._endpoint, headers=headers, data=data
         )
 

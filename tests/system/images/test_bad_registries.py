@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from naru.registry import repository
+from naru.registry import access
 from naru.registry.credentials import Credentials
 from naru.spec.errors import InternalError, NaruError, NotFound
 from naru.spec.oci import parse_platform
@@ -21,7 +21,7 @@ from tests.system.images.flaky import Answer, Asked, FlakyRegistry
 
 @pytest.fixture
 async def flaky(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FlakyRegistry]:
-    monkeypatch.setattr(repository, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(access, "_FIRST_PAUSE", 0.001)
     registry = FlakyRegistry()
     await registry.start()
     yield registry
