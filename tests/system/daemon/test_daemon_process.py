@@ -97,7 +97,8 @@ def test_it_listens_where_it_says_and_cleans_up(start, tmp_path: Path) -> None: 
 def test_tcp_alone_makes_no_unix_socket(start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     daemon = start("-H", "tcp://127.0.0.1:0")
     daemon.until("API listen on 127.0.0.1")
-    assert not list(tmp_path.rglob("*.sock"))
+    # The supervisor, which comes up meanwhile, has one of its own.
+    assert {path.name for path in tmp_path.rglob("*.sock")} <= {"supervisor.sock"}
     assert daemon.end(signal.SIGINT) == 0
 
 
