@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, NamedTuple, cast
@@ -64,27 +66,29 @@ class LayerIntake:
         self._lease = lease
         self._staged: list[StagedLayer] = []
         self._takers: ThreadPoolExecutor | None = None
-        self._known: dict[str, str] = {}  # chain ids of held layers by diff id
+        self._held: dict[str, list[str]] = defaultdict(list)  # chain ids by diff id
 
     async def __aenter__(self) -> LayerIntake:
-        tars = LayerTars(self._library)
-        for record in self._library.records.layers.values():
-            if record.diff_id not in self._known and tars.keeps(record):
-                self._known[record.diff_id] = record.chain_id
-                self._library.layers.acquire(record.chain_id)
+        # What may be known is held before a name is heard, for it is heard in another thread; the
+        # driver is asked then, and of that one alone: for each layer it has to read a file.
+        if isinstance(self._library.layers.driver, KeepsTars):
+            for record in self._library.records.layers.values():
+                if record.diff_id:
+                    self._held[record.diff_id].append(record.chain_id)
+                    self._library.layers.acquire(record.chain_id)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._takers is not None:
             await asyncio.to_thread(self._takers.shutdown)
-        for chain in self._known.values():
+        for chain in itertools.chain.from_iterable(self._held.values()):
             self._library.layers.release(chain)
         for staged in self._staged:
             await self._library.layers.discard(staged)
 
     def take(self, tar: Readable, named: str = "") -> Arrived:
         """Take in a plain tar; `named` is the digest that it should have. For worker threads."""
-        if named in self._known:
+        if self._is_known(named):
             hashed = hashlib.sha256()
             for piece in _pieces(tar):
                 hashed.update(piece)
@@ -121,6 +125,12 @@ class LayerIntake:
             return self.take(between.reader, named)
         finally:
             between.leave()
+
+    def _is_known(self, diff_id: str) -> bool:
+        """Whether a held layer's tar can be had from the driver. Blocks."""
+        tars, layers = LayerTars(self._library), self._library.layers
+        held = (layers.get(chain) for chain in self._held.get(diff_id, ()))
+        return any(layer is not None and tars.keeps(layer) for layer in held)
 
     async def unpack_all(
         self,
