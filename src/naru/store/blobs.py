@@ -1,8 +1,9 @@
 """Content-addressed blobs: `<root>/sha256/<hex>`, each verified before it appears under its name.
 
-A blob that arrives is a file in `<root>/partial/` and can be read while it grows, so that unpacking
-overlaps the download. What is there under a digest is complete and durable; which blobs are needed
-is for the image records to say (`sweep`), and work under way holds a lease on what it uses.
+A blob that arrives is in `<root>/partial/` and can be read while it grows (see `partial_blobs`), so
+that unpacking overlaps the download. What is there under a digest is complete and durable; which
+blobs are needed is for the image records to say (`sweep`), and work under way holds a lease on what
+it uses.
 
 The methods block on the disk: call them from worker threads, except those that say otherwise.
 """
@@ -16,23 +17,18 @@ import logging
 import os
 import re
 import threading
-import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from naru.kernel.writeback import Writeback
-from naru.spec.errors import InternalError, InvalidParameter, NotFound
+from naru.spec.errors import InvalidParameter, NotFound
 from naru.spec.oci import MAX_DOCUMENT, digest_of
-from naru.store.growing import GrowingFile, GrowingReader
-from naru.store.room import Room, is_full, metered
+from naru.store.partial_blobs import Download, Ingest, PartialBlobs
+from naru.store.room import Room, metered
 
 _log = logging.getLogger(__name__)
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_PARTIAL_LIFE = 24 * 3600.0
-"""Seconds for which a broken download is kept, to be resumed."""
 
 
 class BlobStore:
@@ -41,15 +37,16 @@ class BlobStore:
         self._fsync = fsync
         self._room = room
         self._named = root / "sha256"
-        self._partial = root / "partial"
         self._leases: collections.Counter[str] = collections.Counter()
         self._released: set[str] = set()  # since the last sweep began
         self._spared: set[str] = set()
-        self._growing: collections.Counter[str] = collections.Counter()
-        """How many are at work on each half-made blob, by its name."""
         self._lock = threading.Lock()
         self._named.mkdir(parents=True, exist_ok=True)
-        self._partial.mkdir(exist_ok=True)
+        self._partial = PartialBlobs(
+            root / "partial",
+            publish=self._publish,
+            meter=lambda: metered(room, "storing a blob"),
+        )
         os.chmod(root, 0o700)
 
     def path(self, digest: str) -> Path:
@@ -95,15 +92,6 @@ class BlobStore:
                 ingest.write(data)
                 ingest.commit()
         return digest
-
-    def ingest(self) -> Ingest:
-        """A blob whose digest is not known before it is complete; removed if never committed."""
-        return Ingest(self, self._partial / f"ingest-{uuid.uuid4().hex}")
-
-    def download(self, digest: str, size: int) -> Download:
-        """A blob whose digest and size are known; what an earlier attempt left is taken up."""
-        self.path(digest)
-        return Download(self, self._partial / digest[7:], digest, size)
 
     def remove(self, digest: str) -> None:
         self.path(digest).unlink(missing_ok=True)
@@ -167,46 +155,39 @@ class BlobStore:
                     freed += size
         return freed
 
+    # -- half-made blobs ------------------------------------------------------------------------
+
+    def ingest(self) -> Ingest:
+        """A blob whose digest is not known before it is complete; removed if never committed."""
+        return self._partial.ingest()
+
+    def download(self, digest: str, size: int) -> Download:
+        """A blob whose digest and size are known; what an earlier attempt left is taken up."""
+        return self._partial.download(digest, size, self.path(digest))
+
     def leftovers(self) -> list[str]:
         """Names of half-made blobs that nobody is making; not those that can still be resumed."""
-        oldest = time.time() - _PARTIAL_LIFE
-        found = []
-        for entry in os.scandir(self._partial):
-            try:
-                old = entry.name.startswith("ingest-") or entry.stat().st_mtime < oldest
-            except FileNotFoundError:
-                continue
-            except OSError:
-                old = True  # and of no use: its file system cannot find its way to it
-            if old:
-                found.append(entry.name)
-        with self._lock:
-            # Asked last: what is made meanwhile is known by now.
-            return [name for name in found if not self._growing[name]]
-
-    def forget_download(self, digest: str) -> None:
-        """Remove what has arrived of a blob, unless somebody else is fetching it."""
-        self.discard(self.path(digest).name)
+        return self._partial.leftovers()
 
     def discard(self, leftover: str) -> None:
         """Remove one, unless somebody has taken it up since."""
-        with self._lock:
-            if not self._growing[leftover]:
-                (self._partial / leftover).unlink(missing_ok=True)
+        self._partial.discard(leftover)
+
+    def forget_download(self, digest: str) -> None:
+        """Remove what has arrived of a blob, unless somebody else is fetching it."""
+        self._partial.discard(self.path(digest).name)
 
     def clean(self) -> None:
         """At start: remove what a crash left half made, but downloads that can be resumed."""
-        for leftover in self.leftovers():
-            try:
-                self.discard(leftover)
-            except OSError as error:
-                _log.warning("blobs: the remains of %s are not removed: %s", leftover, error)
+        self._partial.clean()
+
+    # -- all of them ----------------------------------------------------------------------------
 
     def disk_usage(self) -> int:
         """Bytes on disk, half-made blobs included, as `du` counts them."""
         return sum(
             entry.stat().st_blocks * 512
-            for folder in (self._named, self._partial)
+            for folder in (self._named, self._partial.folder)
             for entry in os.scandir(folder)
         )
 
@@ -219,18 +200,6 @@ class BlobStore:
         """`NoSpace` where the disk has no room for `need` bytes. Cheap."""
         if self._room is not None:
             self._room.check(what, need)
-
-    def _begin(self, path: Path) -> None:
-        with self._lock:
-            self._growing[path.name] += 1
-
-    def _end(self, path: Path) -> None:
-        with self._lock:
-            self._growing[path.name] -= 1
-            self._growing = +self._growing
-
-    def _meter(self) -> Callable[[int], None]:
-        return metered(self._room, "storing a blob")
 
     def _publish(self, partial: Path, fd: int, digest: str) -> None:
         if self._fsync:
@@ -255,140 +224,3 @@ class Lease:
         with self._store._lock:
             self._store._leases[digest] += 1
         self.held.append(digest)
-
-
-class Ingest:
-    """A blob being written; a context that removes it unless `commit()` was called."""
-
-    def __init__(self, store: BlobStore, path: Path) -> None:
-        self._store = store
-        self._path = path
-        self._meter = store._meter()
-        store._begin(path)
-        try:
-            self._file = path.open("xb", buffering=0)
-        except BaseException:
-            store._end(path)
-            raise
-        self._writeback = Writeback(self._file.fileno())
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes | memoryview) -> int:
-        view = memoryview(data)
-        size = len(view)
-        self._meter(size)
-        self._hash.update(view)
-        while view:
-            view = view[self._file.write(view) :]
-        self.size += size
-        self._writeback.wrote(self.size)
-        return size
-
-    @property
-    def digest(self) -> str:
-        """Of what was written so far."""
-        return "sha256:" + self._hash.hexdigest()
-
-    def commit(self, expected: str | None = None) -> str:
-        """Make the blob appear -> its digest. `InvalidParameter` if another was expected."""
-        digest = self.digest
-        if expected is not None and digest != expected:
-            raise InvalidParameter(f"blob digest mismatch: expected {expected}, got {digest}")
-        self._store._publish(self._path, self._file.fileno(), digest)
-        return digest
-
-    def __enter__(self) -> Ingest:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
-        self._store._end(self._path)
-
-
-class Download:
-    """A blob on its way: one writer, any number of readers that follow it.
-
-    `offset` is how many bytes are there; it starts behind what an earlier attempt left.
-    """
-
-    def __init__(self, store: BlobStore, path: Path, digest: str, size: int) -> None:
-        self._store = store
-        self._path = path
-        self._digest = digest
-        self._hash = hashlib.sha256()
-        self._meter = store._meter()
-        store._begin(path)
-        try:
-            self._file = path.open("a+b", buffering=0)
-        except BaseException:
-            store._end(path)
-            raise
-        self._lock = threading.Lock()  # a cancelled writer's thread may still be at it
-        self.size = size
-        self.offset = 0
-        self._take_up()
-        self._writeback = Writeback(self._file.fileno(), self.offset)
-        self._growing = GrowingFile(path, store.path(digest), self.offset)
-
-    def _take_up(self) -> None:
-        self._file.seek(0)
-        while piece := self._file.read(1 << 20):
-            self._hash.update(piece)
-            self.offset += len(piece)
-        if self.offset > self.size:
-            self._reset_file()
-
-    def _reset_file(self) -> None:
-        self._file.truncate(0)
-        self._hash = hashlib.sha256()
-        self.offset = 0
-
-    def write(self, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        with self._lock:
-            if self.offset + len(view) > self.size:
-                raise InternalError(f"{self._digest}: more than the {self.size} bytes announced")
-            self._meter(len(view))
-            self._hash.update(view)
-            while view:
-                written = self._file.write(view)
-                view = view[written:]
-                self.offset += written
-        self._growing.grown(self.offset)
-        self._writeback.wrote(self.offset)
-
-    def reader(self) -> GrowingReader:
-        """Read from the start; waits for bytes that are not there yet."""
-        return self._growing.reader()
-
-    def commit(self) -> None:
-        """Verify size and digest, then let the blob appear. A wrong one is thrown away."""
-        digest = "sha256:" + self._hash.hexdigest()
-        if self.offset != self.size or digest != self._digest:
-            self._path.unlink(missing_ok=True)
-            error = InternalError(
-                f"filesystem layer verification failed for digest {self._digest}"
-                if self.offset == self.size
-                else f"{self._digest}: {self.offset} bytes of {self.size} arrived"
-            )
-            self._growing.fail(error)
-            raise error
-        self._growing.complete()
-        self._store._publish(self._path, self._file.fileno(), self._digest)
-
-    def fail(self, error: BaseException) -> None:
-        """Give up: readers get an error, the bytes stay for the next attempt.
-
-        Not where it was for want of space: they would keep the disk full.
-        """
-        self._growing.fail(error)
-        if is_full(error):
-            self._path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        self._growing.fail(InternalError("the download was abandoned"))
-        with self._lock:
-            self._file.close()
-        self._store._end(self._path)

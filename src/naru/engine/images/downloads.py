@@ -10,8 +10,9 @@ from naru.engine.tasks import Tasks
 from naru.registry.repository import Repository
 from naru.spec.errors import InternalError, NaruError, NoSpace
 from naru.spec.oci import Descriptor
-from naru.store.blobs import BlobStore, Download
+from naru.store.blobs import BlobStore
 from naru.store.growing import GrowingReader
+from naru.store.partial_blobs import Download
 from naru.store.room import is_full
 
 Listener = Callable[[str, int], None]
