@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+INIT = "init:"
+"""Before an image's chain id: the name of the layer that its containers' own are made on."""
+
 
 class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A layer is complete when, and only when, its record exists."""
 
-    chain_id: str  # "sha256:..."
-    diff_id: str  # "sha256:..." of the uncompressed tar
+    chain_id: str  # "sha256:...", or behind `INIT`
+    diff_id: str  # "sha256:..." of the uncompressed tar; "" behind `INIT`
     parent: str | None  # chain id of the layer below
     driver: str  # the storage driver that holds it
     storage_id: str  # the driver's name for it, 64 hex digits

@@ -10,9 +10,42 @@ import os
 from pathlib import Path
 
 from naru.kernel.inroot import make_directories, open_in_root
+from naru.store.driver import StorageDriver
+from naru.store.mounting import mount_all, unmount_layer
 
 _DIRECTORIES = ("/dev/pts", "/dev/shm", "/proc", "/sys")
 _FILES = ("/.dockerenv", "/dev/console", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+
+
+def make_init_layer(driver: StorageDriver, layer: str, parent: str | None, target: Path) -> None:
+    """Blocks. Make that layer over an image's, by way of `target`; nothing stays where it fails."""
+    try:
+        driver.create(layer, parent, writable=True)
+        mount_all(driver.mounts(layer, target))
+        try:
+            make_mount_points(target)
+        finally:
+            unmount_layer(driver, layer, target)
+        _sync_directory(target.parent)
+    except BaseException:
+        driver.remove(layer)
+        raise
+
+
+def _sync_directory(home: Path) -> None:
+    """Make what was made in and below a directory durable: its journal's entry is the last.
+
+    Files directly in it, which say what the layer lies on, with what they hold.
+    """
+    if not home.exists():
+        return
+    files = [Path(each) for each in os.scandir(home) if each.is_file(follow_symlinks=False)]
+    for path in (*files, home):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def make_mount_points(rootfs: Path) -> None:

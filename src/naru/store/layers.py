@@ -249,8 +249,7 @@ class LayerStore(SharedLayers):
         """What `release_unused` would remove."""
         await asyncio.gather(*self._belated, return_exceptions=True)
         async with self._sweeping:
-            needed = self._needed()
-            return [r for r in self._records.layers.values() if r.chain_id not in needed]
+            return self._unused()
 
     async def stale_mounts(self, needed: Callable[[], Collection[str]]) -> list[str]:
         """Containers whose tree a former daemon has mounted, but for those that are `needed`."""
@@ -260,9 +259,8 @@ class LayerStore(SharedLayers):
 
     async def close(self) -> None:
         """Wait for the work under way. Containers' mounts stay: they may run in them."""
-        for task in list(self._making.values()):
-            task.cancel()
-        await asyncio.gather(*self._making.values(), *self._belated, return_exceptions=True)
+        await self._making.close()
+        await asyncio.gather(*self._belated, return_exceptions=True)
         if isinstance(self.driver, KeepsMounts):
             await self._run(self._quick, self.driver.close)
         await asyncio.to_thread(self._bulk.shutdown)

@@ -20,11 +20,12 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 from naru.kernel.filesystems import sync_filesystem
 from naru.kernel.workers import Workers
 from naru.spec.errors import InternalError, NaruError, NoSpace, NotFound
-from naru.spec.layers import LayerRecord, chain_id
+from naru.spec.layers import INIT, LayerRecord, chain_id
 from naru.store.compression import Readable
 from naru.store.driver import Stages, StorageDriver
-from naru.store.initlayer import make_mount_points
-from naru.store.mounting import mount_all, unmount_layer
+from naru.store.initlayer import make_init_layer
+from naru.store.making import Making
+from naru.store.needed import needed_layers
 from naru.store.records import Records, delete, put
 from naru.store.room import Room, is_full
 from naru.store.rounds import Rounds
@@ -42,10 +43,6 @@ class StagedLayer(NamedTuple):
     @property
     def diff_id(self) -> str:
         return self.unpacked.diff_id
-
-
-_INIT = "init:"
-"""Before an image's chain id: the name of the layer that its containers' own are made on."""
 
 
 class SharedLayers:
@@ -68,9 +65,7 @@ class SharedLayers:
         self._syncing = Rounds(self._sync)
         self._unrecorded: set[str] = set()
         """Storage ids on disk whose record is not there yet, or gone before them."""
-        self._making: dict[str, asyncio.Task[LayerRecord]] = {}
-        self._placed: dict[str, asyncio.Future[str]] = {}
-        """Of those, the storage id of what others may be put over, though it has no record yet."""
+        self._making = Making(records.layers.get)
         self._held: dict[str, int] = {}
         self._passed_over: set[str] = set()  # held ones that the last removal has left for that
         self._belated: set[asyncio.Future[list[LayerRecord]]] = set()
@@ -144,10 +139,10 @@ class SharedLayers:
     async def release_unused(self) -> list[LayerRecord]:
         """Remove the layers that no image, container, holder or other layer needs -> those."""
         async with self._sweeping:
-            needed = self._needed()
+            unused = self._unused()
             # Of what only holders need, the last one to let go comes back here.
-            self._passed_over = set(self._held) - self._needed(held=False)
-            unused = [r for r in self._records.layers.values() if r.chain_id not in needed]
+            needed = needed_layers(self._records, making=self._making)
+            self._passed_over = set(self._held) - needed
             await self._forget(unused)
         await self._remove_forgotten(unused)
         return unused
@@ -167,7 +162,7 @@ class SharedLayers:
         Where the block finds no space it goes again, unless a container is made on it: with
         drivers that copy it is as large as the image.
         """
-        key = _INIT + chain
+        key = INIT + chain
         record = await self._held_once(key, lambda: self._make_init(key, chain or None))
         try:
             try:
@@ -192,65 +187,29 @@ class SharedLayers:
     async def _held_once(
         self, chain: str, make: Callable[[], Coroutine[Any, Any, LayerRecord]]
     ) -> LayerRecord:
-        """As `_once`, of a layer that is protected from `release_unused` from now on."""
+        """Its record; it is protected from `release_unused` from before it is made."""
         async with self._sweeping:
             self.acquire(chain)
         try:
-            return await self._once(chain, make)
+            return await self._making.once(chain, make)
         except BaseException:
             self.release(chain)
             raise
-
-    async def _once(
-        self, key: str, make: Callable[[], Coroutine[Any, Any, LayerRecord]]
-    ) -> LayerRecord:
-        """The record of that key, made by the first who asks while the others wait."""
-        while (known := self._records.layers.get(key)) is None:
-            task = self._making.get(key)
-            mine = task is None
-            if task is None:
-                task = asyncio.create_task(make(), name=f"layer {key[:19]}")
-                self._making[key] = task
-                self._placed[key] = asyncio.get_running_loop().create_future()
-                task.add_done_callback(lambda _: self._made(key))
-            try:
-                return await asyncio.shield(task)
-            except NaruError:
-                if mine:
-                    raise
-                # The other's tar was bad, or its download broke: ours may be whole.
-        return known
-
-    def _made(self, key: str) -> None:
-        self._making.pop(key, None)
-        self._placed.pop(key).cancel()
 
     async def _make_init(self, key: str, parent: str | None) -> LayerRecord:
         below = self.storage_id(parent) if parent else None
         self.check_room("making a container's layer")
         storage_id = secrets.token_hex(32)
 
-        def make() -> None:
-            target = self.target(storage_id)
+        target = self.target(storage_id)
+        with self._unrecorded_yet(storage_id):
             try:
-                self.driver.create(storage_id, below, writable=True)
-                mount_all(self.driver.mounts(storage_id, target))
-                try:
-                    make_mount_points(target)
-                finally:
-                    unmount_layer(self.driver, storage_id, target)
-                _sync_directory(self._root / storage_id)
-            except BaseException as error:
-                self.driver.remove(storage_id)
-                if not isinstance(error, OSError):
-                    raise
+                await self._run(self._bulk, make_init_layer, self.driver, storage_id, below, target)
+            except OSError as error:
                 failed = f"failed to make the init layer of {parent}"
                 if is_full(error):
                     raise NoSpace(f"no space left on device: {failed}: {error}") from error
                 raise InternalError(f"{failed}: {error}") from error
-
-        with self._unrecorded_yet(storage_id):
-            await self._run(self._bulk, make)
             return await self._record(key, parent, storage_id, Unpacked(0, "", 0))
 
     async def _record(
@@ -285,8 +244,10 @@ class SharedLayers:
                 await self.discard(staged)
                 raise
             return await self._place(chain, parent, staged)
-        await self._ready(parent)
-        below = self.storage_id(parent) if parent else None
+        below = None
+        if parent:
+            await self._making.done(parent)
+            below = self.storage_id(parent)
         # Not the chain id: the same layer's last life may still be being removed.
         storage_id = secrets.token_hex(32)
         stop = threading.Event()
@@ -325,12 +286,15 @@ class SharedLayers:
         driver = self.driver
         assert isinstance(driver, Stages)
         try:
-            below = await self._placed_below(parent) if parent else None
+            below = None
+            if parent:
+                below = await self._making.placed(parent) or self.storage_id(parent)
             await self._run(self._bulk, driver.place, staged.storage_id, below)
-            self._placed[chain].set_result(staged.storage_id)
+            self._making.place(chain, staged.storage_id)
             # Once for all that is placed by now: a call for each file would take minutes.
             await self._syncing.round()
-            await self._ready(parent)
+            if parent:
+                await self._making.done(parent)
             record = await self._record(chain, parent, staged.storage_id, staged.unpacked)
         except OSError as error:
             await self.discard(staged)
@@ -341,16 +305,10 @@ class SharedLayers:
         self._unrecorded.discard(staged.storage_id)
         return record
 
-    async def _placed_below(self, parent: str) -> str:
-        """The storage id of a layer to put another over, as soon as that can be done."""
-        if (making := self._making.get(parent)) is not None:
-            placed = self._placed[parent]
-            both: set[asyncio.Future[Any]] = {making, placed}
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            if placed.done() and not placed.cancelled():
-                return placed.result()
-            await asyncio.shield(making)
-        return self.storage_id(parent)
+    def _unused(self) -> list[LayerRecord]:
+        """With `_sweeping` held."""
+        needed = needed_layers(self._records, making=self._making, held=self._held)
+        return [r for r in self._records.layers.values() if r.chain_id not in needed]
 
     async def _remove_unless_needed(self, key: str, chain: str) -> None:
         """Remove the layer with an image's mount points if no container is on it."""
@@ -388,11 +346,6 @@ class SharedLayers:
         finally:
             self._unrecorded -= {record.storage_id for record in unused}
 
-    async def _ready(self, parent: str | None) -> None:
-        """Wait for the layer below where it is in the making."""
-        if parent and (making := self._making.get(parent)) is not None:
-            await asyncio.shield(making)
-
     def check_room(self, what: str) -> None:
         """`NoSpace` where the disk is as full as it may become."""
         if self.room is not None:
@@ -412,37 +365,6 @@ class SharedLayers:
         except OSError as error:
             raise InternalError(f"failed to register layer: {error}") from error
 
-    def _needed(self, *, held: bool = True) -> set[str]:
-        records = self._records
-        used = {"", *(self._held if held else ())}
-        used.update(image.chain_id for image in records.images.values())
-        used.update(container.chain_id for container in records.containers.values())
-        pending: list[str] = [*used, *(_INIT + chain for chain in used), *self._making]
-        needed: set[str] = set()
-        while pending:
-            chain: str | None = pending.pop()
-            while chain and chain not in needed:
-                needed.add(chain)
-                record = records.layers.get(chain)
-                chain = record.parent if record else None
-        return needed
-
     async def _run(self, pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(pool, work, *args)
-
-
-def _sync_directory(home: Path) -> None:
-    """Make what was made in and below a directory durable: its journal's entry is the last.
-
-    Files directly in it, which say what the layer lies on, with what they hold.
-    """
-    if not home.exists():
-        return
-    files = [Path(each) for each in os.scandir(home) if each.is_file(follow_symlinks=False)]
-    for path in (*files, home):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

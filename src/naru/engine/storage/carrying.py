@@ -18,7 +18,7 @@ from naru.engine.storage.planning import order
 from naru.kernel import mounts
 from naru.spec.containers import ContainerRecord
 from naru.spec.errors import InternalError, NaruError
-from naru.spec.layers import LayerRecord
+from naru.spec.layers import INIT, LayerRecord
 from naru.spec.storage import CarriedRecord
 from naru.store.blobs import Lease
 from naru.store.carry import Carrier
@@ -29,8 +29,6 @@ from naru.store.records import Records, delete, put
 from naru.store.switchable_layers import SwitchableLayers
 
 T = TypeVar("T")
-
-_INIT = "init:"
 
 
 class Carrying:
@@ -162,7 +160,7 @@ class Carrying:
         asyncio.run_coroutine_threadsafe(commit, self._loop).result()
 
     async def _writable(self, container: ContainerRecord) -> None:
-        base = self._records.carried.get(_INIT + container.chain_id)
+        base = self._records.carried.get(INIT + container.chain_id)
         if base is None:
             raise InternalError(f"the layer below container {container.name} is missing")
         size = storage_size(container.host_config)
@@ -253,6 +251,6 @@ async def forget(records: Records) -> None:
 
 def _shown(name: str) -> str:
     """Twelve digits, as images and containers are shown."""
-    return name.removeprefix(_INIT).removeprefix("sha256:")[:12] + (
-        " (init)" if name.startswith(_INIT) else ""
+    return name.removeprefix(INIT).removeprefix("sha256:")[:12] + (
+        " (init)" if name.startswith(INIT) else ""
     )

@@ -16,11 +16,10 @@ from naru.engine.storage.stack import Layer, Stack, Touch, Trace, trace
 from naru.kernel.inroot import open_in_root
 from naru.spec.errors import InternalError, InvalidParameter, NaruError, NotFound
 from naru.spec.images import ImageRecord
-from naru.spec.layers import LayerRecord, chains
+from naru.spec.layers import INIT, LayerRecord, chains
 from naru.store.driver import ChangeKind, StorageDriver
 from naru.store.switchable_layers import SwitchableLayers
 
-_INIT = "init:"
 _LEAST_DIGITS = 6
 
 
@@ -115,7 +114,7 @@ class InspectLayers:
         records = self._library.records
         if subject.own:
             found.append(Layer(role="container", storage_id=subject.own))
-            init = records.layers.get(_INIT + subject.chain)
+            init = records.layers.get(INIT + subject.chain)
             if init is not None:
                 found.append(Layer(role="mount points", storage_id=init.storage_id))
         chain: list[LayerRecord] = []
