@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from naru.spec.errors import Conflict, InternalError, NoSpace, NotFound, no_such
 from naru.spec.events import Event
 from naru.spec.volumes import VolumeRecord
 from naru.store.diff import usage_of
+from naru.store.named_locks import NamedLocks
 from naru.store.records import Records, delete, put
 from naru.store.room import Room, is_full, unmetered
 
@@ -54,7 +55,7 @@ class Volumes:
         self._homes = VolumeHomes(root)
         self._records = records
         self._room = room
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = NamedLocks()
         self._mounted: dict[str, set[str]] = {}  # volume -> containers for which it is mounted
         self._pruning = False
 
@@ -80,7 +81,7 @@ class Volumes:
                 f' plugin "{driver}" not found'
             )
         check_options(name, options)
-        async with self._locked(name):
+        async with self._locks.hold(name):
             if (known := self._records.volumes.get(name)) is not None:
                 return known
             record = VolumeRecord(
@@ -135,7 +136,7 @@ class Volumes:
         propagation: str = "",
     ) -> Path:
         """Make the volume's tree ready for a container -> where it is. Idempotent per container."""
-        async with self._locked(name):
+        async with self._locks.hold(name):
             record = self.get(name)
             if needs_mount(record.options):
                 await asyncio.to_thread(volume_homes.mount, record)
@@ -152,7 +153,7 @@ class Volumes:
 
     async def unmount(self, name: str, container_id: str) -> None:
         """The container needs it no longer. Idempotent, and right after a restart of the daemon."""
-        async with self._locked(name):
+        async with self._locks.hold(name):
             holders = self._mounted.get(name, set())
             holders.discard(container_id)
             if not holders:
@@ -170,7 +171,7 @@ class Volumes:
         The volume's directory gets that directory's owner and mode even when that is empty. A
         destination that the image has not, or that is no directory, changes nothing.
         """
-        async with self._locked(name):
+        async with self._locks.hold(name):
             record = self.get(name)
             mounted = needs_mount(record.options)
             if mounted:
@@ -193,7 +194,7 @@ class Volumes:
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """`Conflict` while a container names it; `force` forgives a volume that is not there."""
-        async with self._locked(name):
+        async with self._locks.hold(name):
             record = self._records.volumes.get(name)
             if record is None:
                 if force:
@@ -259,14 +260,14 @@ class Volumes:
         unknown = [
             name
             for name in names
-            if not self._busy(volume := volume_of(name))
+            if (volume := volume_of(name)) not in self._locks
             and (name != volume or volume not in self._records.volumes)
         ]
         return await asyncio.to_thread(self._homes.judged, unknown)
 
     async def discard(self, leftover: str) -> None:
         """Remove a directory that `leftovers` gives no reason to keep."""
-        async with self._locked(volume_of(leftover)):
+        async with self._locks.hold(volume_of(leftover)):
             if leftover not in self._records.volumes:
                 await asyncio.to_thread(self._homes.discard, leftover)
 
@@ -297,10 +298,6 @@ class Volumes:
         except OSError as error:
             _log.warning("volumes: the remains of %s are not removed: %s", name, error)
 
-    def _busy(self, name: str) -> bool:
-        lock = self._locks.get(name)
-        return lock is not None and lock.locked()
-
     def _runs(self, name: str, but: str) -> bool:
         return any(
             container.running and container.id != but and _names(container, name)
@@ -315,14 +312,6 @@ class Volumes:
 
     async def _tell(self, record: VolumeRecord, action: str, **attributes: str) -> None:
         await self._records.commit(events=[_event(action, record, **attributes)])
-
-    @contextlib.asynccontextmanager
-    async def _locked(self, name: str) -> AsyncIterator[None]:
-        lock = self._locks.setdefault(name, asyncio.Lock())
-        async with lock:
-            yield
-        if not lock.locked() and name not in self._records.volumes:
-            self._locks.pop(name, None)
 
 
 def _event(action: str, record: VolumeRecord, **attributes: str) -> Event:

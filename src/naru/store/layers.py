@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import BinaryIO, TypeVar
 
 from naru.kernel import mounts
 from naru.kernel.mounts import Mount
 from naru.kernel.workers import Workers
-from naru.spec.errors import InternalError, NaruError, NoSpace, NotFound
+from naru.spec.errors import InternalError, NoSpace, NotFound
 from naru.spec.layers import LayerRecord
-from naru.store.apart import goes_apart, writing
 from naru.store.compression import Readable
+from naru.store.diff_stream import take_diff
 from naru.store.driver import (
     Change,
     KeepsMounts,
@@ -28,10 +27,9 @@ from naru.store.driver import (
     Releases,
     StorageDriver,
     Usage,
-    Widens,
 )
-from naru.store.handover import Handover
-from naru.store.mounting import mount_all, unmount_all, unmount_layer
+from naru.store.mounting import mount_all, mount_writable, unmount_all, unmount_layer
+from naru.store.named_locks import NamedLocks
 from naru.store.records import Records
 from naru.store.room import Room, is_full
 from naru.store.shared_layers import SharedLayers
@@ -39,7 +37,6 @@ from naru.store.shared_layers import SharedLayers
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-_BUFFER = 1 << 18
 
 
 async def nothing_more() -> None:
@@ -62,7 +59,7 @@ class LayerStore(SharedLayers):
         """`root` is the data root: layers are below `root/<driver>`; `run_root` is for views."""
         super().__init__(root=root, records=records, driver=driver, room=room, workers=workers)
         self._views = run_root / "views"
-        self._locks: dict[str, _Lock] = {}
+        self._locks = NamedLocks()
         self._mounted: set[str] = set()  # containers whose tree this daemon has mounted
 
     # -- writable layers ------------------------------------------------------------------------
@@ -104,23 +101,12 @@ class LayerStore(SharedLayers):
         `init` runs in a worker thread after each real mount, before anyone else gets the path.
         """
         target = self.target(container_id)
-        async with self._lock(container_id):
+        async with self._locks.hold(container_id):
             self._mounted.add(container_id)
             if mounts.is_mounted(target):
                 return target
             try:
-                if isinstance(self.driver, MountsSlowly) and self.driver.mounts_slowly:
-                    await self._run(self._quick, self._mount_described, container_id, target)
-                else:
-                    plan = self.driver.mounts(container_id, target)
-                    if len(plan) == 1 and not plan[0].type.startswith("fuse."):
-                        # Not in a thread: an overlay mount takes a third of a millisecond, about
-                        # what the way to a thread and back costs.
-                        self._mount_writable(container_id, target, plan)
-                    else:
-                        await self._run(
-                            self._quick, self._mount_writable, container_id, target, plan
-                        )
+                await self._mount(container_id, target)
             except FileNotFoundError as error:
                 raise NotFound(
                     f"container {container_id[:12]} has lost its files: {self.driver.name} has no"
@@ -141,7 +127,7 @@ class LayerStore(SharedLayers):
     async def unmount(self, container_id: str) -> None:
         """Idempotent. Processes that still use the tree keep it until they end."""
         target = self.target(container_id)
-        async with self._lock(container_id):
+        async with self._locks.hold(container_id):
             if mounts.is_mounted(target) or isinstance(self.driver, Releases):
                 await self._run(self._quick, unmount_layer, self.driver, container_id, target)
             self._mounted.discard(container_id)
@@ -149,7 +135,7 @@ class LayerStore(SharedLayers):
     async def remove_writable(self, container_id: str) -> None:
         """Unmount and delete; a layer that is gone already is no error."""
         target = self.target(container_id)
-        async with self._lock(container_id):
+        async with self._locks.hold(container_id):
             await self._run(self._quick, unmount_all, target)
             self._mounted.discard(container_id)
             await self._run(self._bulk, self.driver.remove, container_id)
@@ -158,7 +144,7 @@ class LayerStore(SharedLayers):
         """Mount a read-only layer with all below it, for reading -> the tree. Idempotent."""
         storage_id = self.storage_id(chain)
         target = self._views / storage_id
-        async with self._lock(storage_id):
+        async with self._locks.hold(storage_id):
             if not mounts.is_mounted(target):
                 target.mkdir(parents=True, exist_ok=True)
                 plan = self.driver.mounts(storage_id, target, read_only=True)
@@ -167,7 +153,7 @@ class LayerStore(SharedLayers):
 
     async def end_view(self, chain: str) -> None:
         target = self._views / self.storage_id(chain)
-        async with self._lock(target.name):
+        async with self._locks.hold(target.name):
             await self._run(self._quick, unmount_layer, self.driver, target.name, target)
             if target.exists():
                 target.rmdir()
@@ -181,7 +167,7 @@ class LayerStore(SharedLayers):
 
         The tar is written while it is read. Where that fails, its error is the one raised.
         """
-        return await self._run(self._bulk, self._diff_to, container_id, take)
+        return await self._run(self._bulk, take_diff, self.driver, container_id, take, self.workers)
 
     async def changes(self, container_id: str) -> list[Change]:
         return await self._run(self._bulk, lambda: list(self.driver.changes(container_id)))
@@ -270,33 +256,17 @@ class LayerStore(SharedLayers):
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _diff_to(self, container_id: str, take: Callable[[Readable], T]) -> T:
-        if workers := goes_apart(self.driver, self.workers):
-            with writing(workers, _diff_apart, self.driver, container_id) as source:
-                return take(source)
-        between = Handover()
-        failures: list[BaseException] = []
-
-        def write() -> None:
-            try:
-                self.driver.diff(container_id, cast(BinaryIO, between.writer))
-                between.finish()
-            except BaseException as error:
-                failures.append(error)
-                between.fail(error)
-
-        thread = threading.Thread(target=write, name=f"diff of {container_id[:12]}")
-        thread.start()
-        try:
-            try:
-                return take(between.reader)
-            finally:
-                between.leave()
-                thread.join()
-        except BaseException:
-            if failures and isinstance(failures[0], NaruError):
-                raise failures[0] from None
-            raise
+    async def _mount(self, container_id: str, target: Path) -> None:
+        driver = self.driver
+        plan: Sequence[Mount] | None = None
+        if not (isinstance(driver, MountsSlowly) and driver.mounts_slowly):
+            plan = driver.mounts(container_id, target)
+            if len(plan) == 1 and not plan[0].type.startswith("fuse."):
+                # Not in a thread: an overlay mount takes a third of a millisecond, about what the
+                # way to a thread and back costs.
+                mount_writable(driver, container_id, target, plan)
+                return
+        await self._run(self._quick, mount_writable, driver, container_id, target, plan)
 
     def _named(self) -> set[str]:
         here = self.driver.name
@@ -330,49 +300,3 @@ class LayerStore(SharedLayers):
                 removed.append(layer)
                 _log.info("layers: removed %s, which no record knows", layer)
         return removed
-
-    def _mount_described(self, container_id: str, target: Path) -> None:
-        self._mount_writable(container_id, target, self.driver.mounts(container_id, target))
-
-    def _mount_writable(self, container_id: str, target: Path, plan: Sequence[Mount]) -> None:
-        mount_all(plan)
-        if mounts.is_read_only(target) and isinstance(self.driver, Widens):
-            unmount_all(target)
-            with self.driver.widened(container_id):
-                mount_all(plan)
-
-    def _lock(self, name: str) -> _Lock:
-        return self._locks.setdefault(name, _Lock(self._locks, name))
-
-
-def _diff_apart(fds: list[int], driver: StorageDriver, layer: str) -> None:
-    """In a worker."""
-    with open(fds[0], "wb", buffering=_BUFFER) as out:
-        driver.diff(layer, out)
-
-
-class _Lock:
-    """One layer's mount state, changed by one task at a time; it leaves the table when free."""
-
-    def __init__(self, table: dict[str, _Lock], name: str) -> None:
-        self._table = table
-        self._name = name
-        self._lock = asyncio.Lock()
-        self._users = 0
-
-    async def __aenter__(self) -> None:
-        self._users += 1
-        try:
-            await self._lock.acquire()
-        except BaseException:
-            self._left()
-            raise
-
-    async def __aexit__(self, *_: object) -> None:
-        self._lock.release()
-        self._left()
-
-    def _left(self) -> None:
-        self._users -= 1
-        if not self._users:
-            self._table.pop(self._name, None)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from naru.kernel import mounts
 from naru.kernel.mounts import Mount
-from naru.store.driver import Releases, StorageDriver
+from naru.store.driver import Releases, StorageDriver, Widens
 
 
 def mount_all(plan: Sequence[Mount]) -> None:
@@ -22,6 +22,18 @@ def mount_all(plan: Sequence[Mount]) -> None:
             if any(earlier.target == mount.target for earlier in plan[:number]):
                 unmount_all(mount.target)
             raise
+
+
+def mount_writable(
+    driver: StorageDriver, layer: str, target: Path, plan: Sequence[Mount] | None = None
+) -> None:
+    """Mount a container's layer. `plan`: what the driver has described of it already."""
+    plan = driver.mounts(layer, target) if plan is None else plan
+    mount_all(plan)
+    if mounts.is_read_only(target) and isinstance(driver, Widens):
+        unmount_all(target)
+        with driver.widened(layer):
+            mount_all(plan)
 
 
 def unmount_all(target: Path) -> None:
