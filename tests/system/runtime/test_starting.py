@@ -57,6 +57,27 @@ async def test_a_terminal(bench: Bench) -> None:
     assert (await bench.finish("c", stdio)).status == 0
 
 
+async def test_a_process_that_its_runtime_has_reaped(bench: Bench, tmp_path: Path) -> None:
+    """Nobody can tell its status, and the supervisor goes on."""
+    hasty = tmp_path / "hasty"
+    hasty.write_text(
+        '#!/bin/sh\nwhile [ "$1" ]; do [ "$1" = --pid-file ] && file=$2; shift; done\n'
+        'true & wait $!; echo $! > "$file"\n'
+    )
+    hasty.chmod(0o755)
+    bench.runtime._program._path = str(hasty)
+    pid, stdio = await bench.run("c", "true")
+    stdio.close()
+    ending = await bench.exit_of("c")
+    assert (ending.pid, ending.status) == (pid, 255)
+    await bench.supervisor.acknowledge(ending)
+    bench.runtime._program._path = "crun"
+    before = bench.supervisor.pid
+    _, again = await bench.run("d", "true")
+    assert (await bench.finish("d", again)).status == 0
+    assert bench.supervisor.pid == before
+
+
 async def test_exec_beside_the_init(bench: Bench) -> None:
     _, stdio = await bench.run("c", "sleep", "1000")
     pid, out = await bench.runtime.exec(

@@ -27,7 +27,7 @@ from . import program, wire
 from .connections import Connections
 from .launcher import Launcher
 from .processes import Processes
-from .procfs import docker_status
+from .procfs import UNKNOWN_STATUS, docker_status
 from .records import Records, complain, remove
 from .starts import Start, StartFailed, Starts
 
@@ -127,11 +127,10 @@ class Supervisor:
         except StartFailed as failure:
             self._connections.send(start.client, {"id": number, "failed": failure.status})
             return
+        self._processes.add(process)
         early = self._early.pop(process.pid, None)
-        if early is None:
-            self._processes.add_child(process)
-        else:
-            self._processes.add(process)
+        if early is None and not self._processes.watch_child(process):
+            early = (UNKNOWN_STATUS, time.time_ns())
         answer = {"id": number, "pid": process.pid, "fds": list(process.fds)}
         self._connections.send(start.client, answer, list(process.fds.values()))
         if early is not None:

@@ -78,12 +78,15 @@ class Processes:
     def add(self, process: Process) -> None:
         self.by_name[process.name] = process
 
-    def add_child(self, process: Process) -> None:
-        """One that has not been reaped yet: its pid is surely its own."""
-        self.add(process)
-        process.fds["pidfd"] = os.pidfd_open(process.pid)
+    def watch_child(self, process: Process) -> bool:
+        """One that we have not reaped: its pid is surely its own. False: the runtime has."""
+        try:
+            process.fds["pidfd"] = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            return False
         self.children[process.pid] = process
         self._records.write("pids", process.name, process.state())
+        return True
 
     def ended(self, process: Process, status: int, at: int) -> None:
         """Record first, tell then: a daemon that is away, or dies now, finds the file. The
