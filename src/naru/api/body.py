@@ -18,11 +18,13 @@ HIGH_WATER = 256 * 1024
 class Body:
     """Filled by the connection, emptied by one handler.
 
-    `wanted` is called when the handler first asks (for `Expect: 100-continue`), `pace(True)` when
-    the client must wait and `pace(False)` when it may go on.
+    `wanted` is called when the handler asks for what is not here (for `Expect: 100-continue`),
+    `pace(True)` when the client must wait and `pace(False)` when it may go on.
     """
 
     def __init__(self, *, wanted: Callable[[], None], pace: Callable[[bool], None]) -> None:
+        self.begun = False
+        """Whether it is read from the connection; what comes before stays unparsed."""
         self.complete = False
         self._pieces: deque[bytes] = deque()
         self._size = 0

@@ -1,34 +1,28 @@
 """One client connection: HTTP/1.1 requests one after another, then perhaps raw bytes.
 
-h11 is the parser. It is asked for nothing beyond the end of a request until that request is
-answered: what the client sent behind it may be the next request or, if the handler takes the
-connection over, bytes for a container.
+`Incoming` is what it reads and `Outgoing` what it sends; here the requests are answered.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import cast
 
 import h11
 
 from naru.api.body import Body, ClientGone
-from naru.api.header_deadline import HeaderDeadline
 from naru.api.hijack import RawConnection
+from naru.api.incoming import Incoming
 from naru.api.messages import HIJACKED, Answer, Response, Stream
 from naru.api.outgoing import Outgoing
 from naru.api.request import HttpRequest
+from naru.api.straight import SocketBody
 from naru.spec.errors import InvalidParameter
 
 log = logging.getLogger(__name__)
-
-HEADER_LIMIT = 1024 * 1024
-"""Go's limit; X-Registry-Config of a client with many registries is long."""
-
-BEHIND_LIMIT = 256 * 1024
-"""Bytes kept that came behind a request which is not answered yet."""
 
 LINGER = 2.0
 """Seconds in which a client may notice an early answer while it still sends its body."""
@@ -48,20 +42,15 @@ class Connection(asyncio.Protocol):
         self._opened = opened
         self._closed = closed
         self._loop = asyncio.get_running_loop()
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_LIMIT)
         self._transport: asyncio.Transport
+        self._in: Incoming
         self._out: Outgoing
-        self._body: Body | None = None  # of the request that is being answered
         self._raw: RawConnection | None = None
-        self._behind = 0
-        self._holds: set[str] = set()  # why reading is paused
         self._eof = False
         self._lost = False
         self._closing = False
         self._lingering = False
         self._watchers: set[asyncio.Future[None]] = set()
-        # Without a word, as Go does: who sends half a header is hardly listening.
-        self._headers_due = HeaderDeadline(lambda: self._transport.close())
         self.task: asyncio.Task[None] | None = None
 
     # What asyncio tells.
@@ -69,20 +58,17 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not derive from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
-        self._out = Outgoing(self._transport, self._http, self._headers)
-        self._headers_due.begin()
+        self._in = Incoming(
+            self._transport, began=self._begin, refused=self._refuse, proceed=self._proceed
+        )
+        self._out = Outgoing(self._transport, self._in.http, self._headers)
         self._opened(self)
 
     def data_received(self, data: bytes) -> None:
         if self._raw is not None:
             self._raw.feed(data)
         elif not self._lingering:
-            if self._body is not None and self._body.complete:
-                self._behind += len(data)
-                if self._behind > BEHIND_LIMIT:
-                    self._hold("behind", True)
-            self._http.receive_data(data)
-            self._advance()
+            self._in.receive(data)
 
     def eof_received(self) -> bool:
         """Half-close: the answer can still be sent; True keeps the connection for it."""
@@ -90,17 +76,17 @@ class Connection(asyncio.Protocol):
         if self._raw is not None:
             self._raw.feed_eof()
             return True
-        if self._body is None or self._lingering:
+        if self._in.body is None or self._lingering:
             return False
-        self._body.fail(ClientGone("the client closed the connection within its request"))
+        self._in.body.fail(ClientGone("the client closed the connection within its request"))
         self._tell_watchers()
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = True
-        self._headers_due.end()
-        if self._body is not None:
-            self._body.fail(ClientGone("the client closed the connection"))
+        self._in.let_go()
+        if self._in.body is not None:
+            self._in.body.fail(ClientGone("the client closed the connection"))
         if self._raw is not None:
             self._raw.lost()
         self._out.lose()
@@ -137,73 +123,42 @@ class Connection(asyncio.Protocol):
 
     # Reading.
 
-    def _advance(self) -> None:
-        """Let the parser go on until it needs data or one request is complete."""
-        while self._body is None or not self._body.complete:
-            try:
-                event = self._http.next_event()
-            except h11.RemoteProtocolError as error:
-                self._refuse(error)
-                return
-            if isinstance(event, h11.Request):
-                self._begin(event)
-            elif isinstance(event, h11.Data):
-                assert self._body is not None
-                self._body.feed(bytes(event.data))
-            elif isinstance(event, h11.EndOfMessage):
-                assert self._body is not None
-                self._body.finish()
-            else:  # NEED_DATA; PAUSED after the last request of a connection
-                if self._body is None and self._http.trailing_data[0]:
-                    self._headers_due.begin()
-                return
-
-    def _begin(self, event: h11.Request) -> None:
-        self._headers_due.end()
-        headers: dict[str, str] = {}
-        for name, value in event.headers:
-            key, text = name.decode("latin-1"), value.decode("latin-1")
-            headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        self._body = Body(wanted=self._body_wanted, pace=lambda slow: self._hold("body", slow))
+    def _begin(self, event: h11.Request, headers: dict[str, str]) -> None:
+        body = self._in.body
+        assert body is not None
         request = HttpRequest(
             method=event.method.decode("latin-1"),
             target=event.target.decode("latin-1"),
             headers=headers,
-            body=self._body,
+            body=body,
             take_over=self._take_over,
             watch=self._watch,
+            straight=functools.partial(self._straight, headers),
         )
-        self.task = self._loop.create_task(self._serve(request, self._body))
+        self.task = self._loop.create_task(self._serve(request, body))
 
-    def _body_wanted(self) -> None:
-        if (
-            self._http.they_are_waiting_for_100_continue
-            and self._http.our_state is h11.SEND_RESPONSE
-        ):
+    def _proceed(self) -> None:
+        http = self._in.http
+        if http.they_are_waiting_for_100_continue and http.our_state is h11.SEND_RESPONSE:
             self._out.send(
                 h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
             )
 
+    def _straight(self, headers: Mapping[str, str]) -> SocketBody | None:
+        if self._eof or self._lost:
+            return None
+        chunked = "transfer-encoding" in headers
+        return self._in.straight(None if chunked else int(headers.get("content-length", "0")))
+
     def _refuse(self, error: h11.RemoteProtocolError) -> None:
         """The client does not speak HTTP: say so if that is still possible, and hang up."""
         log.debug("Bad request: %s", error)
-        if self._body is not None:
-            self._body.fail(InvalidParameter(f"malformed request body: {error}"))
+        if self._in.body is not None:
+            self._in.body.fail(InvalidParameter(f"malformed request body: {error}"))
             self._closing = True
             return
-        self._headers_due.end()
         self._out.refuse(error)
         self._linger()
-
-    def _hold(self, reason: str, on: bool) -> None:
-        before = bool(self._holds)
-        (self._holds.add if on else self._holds.discard)(reason)
-        if self._lost or self._raw is not None or bool(self._holds) == before:
-            return
-        if self._holds:
-            self._transport.pause_reading()
-        elif not self._transport.is_closing():
-            self._transport.resume_reading()
 
     def _watch(self) -> asyncio.Future[None]:
         """A future of the caller's own: cancelling it harms nobody else."""
@@ -232,6 +187,7 @@ class Connection(asyncio.Protocol):
                 return
             body_wanted = request.method != "HEAD"
             # What is left of the body would be taken for the next request.
+            self._in.begin_body()
             close = self._closing or not body.complete
             if isinstance(answer, Stream):
                 await self._out.stream(answer, body=body_wanted, close=close)
@@ -257,28 +213,18 @@ class Connection(asyncio.Protocol):
     def _next_request(self, body: Body) -> None:
         if not body.complete and not self._eof:
             self._linger()
-        elif (
-            self._closing
-            or self._eof
-            or self._http.our_state is not h11.DONE
-            or self._http.their_state is not h11.DONE
-        ):
+        elif self._closing or self._eof or not self._in.next_request():
             self._transport.close()
         else:
-            self._http.start_next_cycle()
-            self._body = None
-            self._behind = 0
-            self._hold("behind", False)
-            self._advance()
+            self._out.renew(self._in.http)
+            self._in.advance()
 
     def _linger(self) -> None:
         """Close, but not under a client that is still sending: a reset would take our answer."""
         self._lingering = True
-        self._body = None
-        self._holds.clear()
+        self._in.let_go()
         if self._lost:
             return
-        self._transport.resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._loop.call_later(LINGER, self._transport.close)
@@ -286,12 +232,9 @@ class Connection(asyncio.Protocol):
     def _take_over(self, head: bytes) -> RawConnection:
         if self._lost:
             raise ClientGone("the client closed the connection")
-        if self._holds:
-            self._holds.clear()
-            self._transport.resume_reading()
-        first, _ = self._http.trailing_data
+        self._in.let_go()
         self._raw = RawConnection(
-            self._transport, first=bytes(first), eof=self._eof, drain=self._out.drain
+            self._transport, first=self._in.unparsed, eof=self._eof, drain=self._out.drain
         )
         self._transport.write(head)
         return self._raw

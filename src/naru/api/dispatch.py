@@ -14,6 +14,7 @@ from naru.api.body import ClientGone
 from naru.api.messages import HIJACKED, Answer, Response, Stream
 from naru.api.request import HttpRequest
 from naru.api.router import RouteTable
+from naru.kernel.pipes import Piped
 from naru.spec.errors import NotFound
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Dispatcher:
 async def _started(stream: Stream) -> Stream:
     """The stream with its first piece at hand, so that an early error is still an error answer."""
     pieces = stream.pieces
+    first: bytes | Piped
     try:
         first = await anext(pieces)
     except StopAsyncIteration:
@@ -66,7 +68,9 @@ async def _started(stream: Stream) -> Stream:
     return stream
 
 
-async def _resumed(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _resumed(
+    first: bytes | Piped, rest: AsyncIterator[bytes | Piped]
+) -> AsyncIterator[bytes | Piped]:
     if not hasattr(rest, "aclose"):
         yield first
         async for piece in rest:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
+from naru.kernel.pipes import Piped
 from naru.spec import jsonread
 from naru.spec.errors import InvalidParameter
 
@@ -143,7 +144,7 @@ class Stream:
 
     def __init__(
         self,
-        pieces: AsyncIterator[bytes],
+        pieces: AsyncIterator[bytes | Piped],
         *,
         content_type: str = "application/json",
         headers: Mapping[str, str] | None = None,

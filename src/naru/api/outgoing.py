@@ -10,6 +10,8 @@ import h11
 from naru.api import httpdate
 from naru.api.body import ClientGone
 from naru.api.messages import Response, Stream
+from naru.api.straight import plain_socket, relay
+from naru.kernel.pipes import Piped
 
 HIGH_WATER = 256 * 1024
 """Bytes on their way to a client before whoever writes must wait."""
@@ -49,6 +51,9 @@ class Outgoing:
         self._send_head(200, {**self._headers, **answer.headers}, close=close)
         try:
             async for piece in answer.pieces:
+                if isinstance(piece, Piped):
+                    await self._send_piped(piece, body=body)
+                    continue
                 if piece and body:
                     self.send(h11.Data(data=piece))
                 await self.drain()
@@ -57,6 +62,26 @@ class Outgoing:
                 await end()
         self.send(h11.EndOfMessage())
         await self.drain()
+
+    async def _send_piped(self, source: Piped, *, body: bool) -> None:
+        sock = plain_socket(self._transport)
+        if sock is None or self._http.their_http_version != b"1.1" or not body:  # 1.1: in chunks
+            async for piece in source:
+                if body:
+                    self.send(h11.Data(data=piece))
+                await self.drain()
+            return
+        with sock:
+            self._transport.set_write_buffer_limits(high=0)
+            try:
+                await self.drain()
+                await relay(source, sock)
+            finally:
+                self._transport.set_write_buffer_limits(high=HIGH_WATER)
+
+    def renew(self, http: h11.Connection) -> None:
+        """The next answer is to what this parser reads."""
+        self._http = http
 
     def send(self, event: _Event) -> None:
         if self._lost:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote
 from naru.api.body import Body
 from naru.api.hijack import RawConnection
 from naru.api.messages import Hijacked, Query, Version
+from naru.engine.pipes import StraightReader
 from naru.spec import jsonread
 from naru.spec.errors import InvalidParameter
 
@@ -30,6 +31,7 @@ class HttpRequest:
         body: Body,
         take_over: Callable[[bytes], RawConnection],
         watch: Callable[[], asyncio.Future[None]],
+        straight: Callable[[], StraightReader | None] = lambda: None,
     ) -> None:
         path, _, query = target.partition("?")
         if not path.startswith("/"):
@@ -47,6 +49,7 @@ class HttpRequest:
         self._read: bytes | None = None
         self._take_over = take_over
         self._watch = watch
+        self._straight = straight
 
     async def body(self) -> bytes:
         """Read once and kept: a handler may look at it in more than one way."""
@@ -68,9 +71,8 @@ class HttpRequest:
             self._expect_json()
         return jsonread.decode(body or b"{}", shape)
 
-    async def stream(self) -> AsyncIterator[bytes]:
-        while piece := await self._body.read():
-            yield piece
+    def stream(self) -> AsyncIterator[bytes]:
+        return _BodyStream(self._body, self._straight)
 
     async def hijack(
         self, content_type: str | None = None, *, headers: Mapping[str, str] | None = None
@@ -107,3 +109,19 @@ class HttpRequest:
 
     def disconnected(self) -> asyncio.Future[None]:
         return self._watch()
+
+
+class _BodyStream:
+    """The body's pieces, or (`engine.pipes.Straight`) a file of them for a thread."""
+
+    def __init__(self, body: Body, straight: Callable[[], StraightReader | None]) -> None:
+        self._body = body
+        self.straight = straight
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if piece := await self._body.read():
+            return piece
+        raise StopAsyncIteration

@@ -1,7 +1,8 @@
-"""Bytes between the event loop and worker threads: bounded both ways, and broken ends are told.
+"""Bytes between the event loop and threads or workers: bounded both ways, broken ends are told.
 
-`Inbound` lets a thread read what the loop receives (load, import, cp in); `outbound` lets the loop
-send what a thread writes (save), and `from_worker` what a worker process does (export, cp out).
+`Inbound` lets a thread read what a client sends (load, import, cp in); `outbound` sends what a
+thread writes (save), and `from_worker` what a worker process does (export, cp out). Where it can be
+done, neither way leads through the event loop: see `Straight` and `kernel.pipes.Piped`.
 """
 
 from __future__ import annotations
@@ -9,29 +10,44 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import io
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import BinaryIO, TypeVar, TypeVarTuple, cast
+from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple, cast, runtime_checkable
 
+from naru.kernel.pipes import Piped, pipe
 from naru.kernel.workers import Job, Workers
-from naru.store.apart import pipe
 from naru.store.raw_reader import RawReader
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _PIECES = 8
-_PIECE = 1 << 18
+_BUFFER = 1 << 18
 
 
 class BrokenStream(OSError):
     """The other end went away in the middle."""
 
 
+class StraightReader(RawReader):
+    """A stream as a thread reads it, from where it comes. Closed in the loop's thread."""
+
+    def cancel(self) -> None:
+        """Let a `read` that waits, and each after it, raise `BrokenStream`. From any thread."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class Straight(Protocol):
+    """A stream of pieces that a thread may be able to read without the loop's help."""
+
+    def straight(self) -> StraightReader | None:
+        """The whole stream, before its first piece was asked for; then nobody may ask for one."""
+
+
 class Inbound(RawReader):
-    """Read in a thread what `run` feeds from the loop; up to eight pieces wait in between."""
+    """Read in a thread what comes in `pieces`; up to eight of them wait in between."""
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
@@ -44,21 +60,23 @@ class Inbound(RawReader):
         self._error: BaseException | None = None
 
     async def run(self, work: Callable[[BinaryIO], T]) -> T:
-        """Call `work(self)` in a thread and feed it -> what it returns. The unread is dropped."""
+        """`work(a file of the stream)` in a thread -> what it returns. The unread is dropped."""
+        straight = self._pieces.straight() if isinstance(self._pieces, Straight) else None
+        if straight is not None:
+            with straight:
+                return await _finished(work, straight, straight.cancel)
         feeder = asyncio.create_task(self._feed(), name="inbound stream")
-        working = asyncio.ensure_future(asyncio.to_thread(work, cast(BinaryIO, self)))
         try:
-            return await asyncio.shield(working)
-        except asyncio.CancelledError:
-            self._end(BrokenStream("the request was cancelled"))
-            await asyncio.wait([working])
-            raise
+            return await _finished(work, self, self._cancel)
         finally:
             self._unwanted = True
             self._room.set()
             feeder.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await feeder
+
+    def _cancel(self) -> None:
+        self._end(BrokenStream("the request was cancelled"))
 
     async def _feed(self) -> None:
         try:
@@ -104,85 +122,41 @@ class Inbound(RawReader):
         return bytes(first)
 
 
-class _Outbound(io.RawIOBase):
-    """What the thread writes to; small writes are gathered."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._gathered = bytearray()
-        self._ready: collections.deque[bytes] = collections.deque()
-        self._changed = threading.Condition()
-        self.arrived = asyncio.Event()
-        self.gone = False
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object, /) -> int:
-        if isinstance(data, bytes) and len(data) >= _PIECE:
-            self.finish()
-            self._hand_over(data)
-            return len(data)
-        view = memoryview(data)  # type: ignore[arg-type]
-        self._gathered += view
-        if len(self._gathered) >= _PIECE:
-            self.finish()
-        return len(view)
-
-    def _hand_over(self, piece: bytes) -> None:
-        with self._changed:
-            while len(self._ready) >= _PIECES and not self.gone:
-                self._changed.wait()
-            if self.gone:
-                raise BrokenStream("the client went away")
-            self._ready.append(piece)
-        self._loop.call_soon_threadsafe(self.arrived.set)
-
-    def finish(self) -> None:
-        """Hand over what has been gathered."""
-        if self._gathered:
-            piece, self._gathered = bytes(self._gathered), bytearray()
-            self._hand_over(piece)
-
-    def take(self) -> list[bytes]:
-        self.arrived.clear()
-        with self._changed:
-            pieces = list(self._ready)
-            self._ready.clear()
-            self._changed.notify()
-        return pieces
-
-    def leave(self) -> None:
-        with self._changed:
-            self.gone = True
-            self._changed.notify()
+async def _finished(
+    work: Callable[[BinaryIO], T], source: RawReader, cancel: Callable[[], None]
+) -> T:
+    """`work(source)` in a thread -> its result. Cancelled, it has ended all the same."""
+    working = asyncio.ensure_future(asyncio.to_thread(work, cast(BinaryIO, source)))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        cancel()
+        await asyncio.wait([working])
+        raise
 
 
-async def outbound(work: Callable[[BinaryIO], object]) -> AsyncIterator[bytes]:
-    """The bytes that `work(out)` writes in a thread; an error of it ends the iteration."""
-    out = _Outbound()
+async def outbound(work: Callable[[BinaryIO], object]) -> AsyncIterator[bytes | Piped]:
+    """What `work(out)` writes in a thread; an error of it ends the iteration.
+
+    Where nobody reads any more, the thread gets a `BrokenPipeError`.
+    """
+    reading, writing = pipe()
 
     def write() -> None:
-        work(cast(BinaryIO, out))
-        out.finish()
+        with open(writing, "wb", buffering=_BUFFER) as out:
+            work(out)
 
-    writing = asyncio.ensure_future(asyncio.to_thread(write))
-    writing.add_done_callback(lambda _: out.arrived.set())
+    working = asyncio.ensure_future(asyncio.to_thread(write))
     try:
-        while True:
-            await out.arrived.wait()
-            finished = writing.done()
-            for piece in out.take():
-                yield piece
-            if finished:
-                writing.result()
-                return
+        piped = Piped(reading)
+        if await piped.begun():
+            yield piped
+        await asyncio.shield(working)
     finally:
-        out.leave()
-        if not writing.done():
-            await asyncio.wait([writing])
-        if not writing.cancelled():
-            writing.exception()
+        os.close(reading)  # first: who still writes is to know
+        await asyncio.wait([working])
+        if not working.cancelled():
+            working.exception()
 
 
 async def from_worker(
@@ -190,8 +164,8 @@ async def from_worker(
     fds: Sequence[int],
     function: Callable[[list[int], *Ts], object],
     *args: *Ts,
-) -> AsyncIterator[bytes]:
-    """The bytes that `function([a pipe, *fds], *args)` writes in a worker process.
+) -> AsyncIterator[bytes | Piped]:
+    """What `function([a pipe, *fds], *args)` writes in a worker process.
 
     An error of it ends the iteration; the end of the iteration ends the worker.
     """
@@ -200,9 +174,9 @@ async def from_worker(
         begin = asyncio.to_thread(lambda: workers.begin([writing, *fds], function, *args))
         job = await _begun(asyncio.ensure_future(begin), writing)
         try:
-            os.set_blocking(reading, False)
-            while piece := await _read(reading):
-                yield piece
+            piped = Piped(reading)
+            if await piped.begun():
+                yield piped
             await asyncio.to_thread(job.result)
         finally:
             # Cancelled or not: when this is over nothing of the worker's is open any more.
@@ -223,22 +197,3 @@ async def _begun(beginning: asyncio.Future[Job[T]], writing: int) -> Job[T]:
     finally:
         os.close(writing)
     return beginning.result()
-
-
-async def _read(fd: int) -> bytes:
-    """What a pipe that does not block has to give; b"" at its end."""
-    while True:
-        try:
-            return os.read(fd, _PIECE)
-        except BlockingIOError:
-            await _readable(fd)
-
-
-async def _readable(fd: int) -> None:
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(fd, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(fd)

@@ -7,7 +7,6 @@ meanwhile, unless the other end of the pipe is a worker too.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import os
 import threading
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, Final, TypeVar, TypeVarTuple, cast
 
+from naru.kernel.pipes import pipe
 from naru.kernel.workers import Job, Workers
 from naru.spec.errors import InternalError
 from naru.store.compression import Readable
@@ -24,7 +24,6 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _PIECE: Final = 1 << 20
-_F_SETPIPE_SZ: Final = 1031
 
 
 class PipeReader(io.FileIO):
@@ -91,14 +90,6 @@ def writing(
                     job.result()  # raises why it wrote no more, if that was why
                 raise
             job.result()
-
-
-def pipe() -> tuple[int, int]:
-    """(reading, writing) ends of a pipe that holds much."""
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    with contextlib.suppress(OSError):  # the user's pipes may be many
-        fcntl.fcntl(writing, _F_SETPIPE_SZ, _PIECE)
-    return reading, writing
 
 
 def _feed(source: Readable, out: io.FileIO, stop: threading.Event) -> None:

@@ -11,6 +11,7 @@ from naru.registry.upload import Uploader
 from naru.spec import oci
 from naru.spec.oci import parse_platform
 from naru.spec.reference import parse
+from tests.harness.pieces import joined
 from tests.system.images.archives import collect, docker_archive, pieces, sha
 from tests.system.images.conftest import Images
 
@@ -88,7 +89,7 @@ async def test_they_come_and_go_with_the_image(
     assert [m["aux"]["Digest"] for m in told if "aux" in m] == [digest]
     again = await Repository(images.transport, copy).manifest("1")
     assert again.digest == digest
-    saved = b"".join([piece async for piece in images.saver.save([name])])
+    saved = await joined(images.saver.save([name]))
     for each in (name, copy.familiar):
         await images.removal.remove(each)
     assert list(images.blobs.digests()) == []

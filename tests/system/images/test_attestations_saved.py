@@ -16,6 +16,7 @@ from naru.spec.errors import NotFound
 from naru.spec.oci import Platform, parse_platform
 from naru.spec.reference import parse
 from naru.store.tarentry import Entry
+from tests.harness.pieces import joined
 from tests.system.images.archives import (
     collect,
     docker_archive,
@@ -51,7 +52,7 @@ async def either(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 async def save(images: Images, name: str, platforms: Sequence[str] = ()) -> bytes:
     wanted: list[Platform] | None = [parse_platform(each) for each in platforms] or None
-    return b"".join([piece async for piece in images.saver.save([name], platforms=wanted)])
+    return await joined(images.saver.save([name], platforms=wanted))
 
 
 async def remove(images: Images, *names: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from naru.spec.errors import InternalError, Unsupported
 from naru.spec.reference import parse
+from tests.harness.pieces import joined
 from tests.system.images.archives import collect, docker_archive, layers, oci_archive, pieces, sha
 from tests.system.images.conftest import Images
 
@@ -80,7 +81,7 @@ async def test_a_pulled_blob_is_dropped_and_made_again(
             assert dropping.blobs.verify(blob.id)
     told = await collect(dropping.pusher.push(parse(f"{registry}/zlib/again{level}:1")))
     assert next(m["aux"]["Digest"] for m in told if "aux" in m) == digest
-    saved = b"".join([piece async for piece in dropping.saver.save([name])])
+    saved = await joined(dropping.saver.save([name]))
     assert all(part in saved for part in layers())
 
 

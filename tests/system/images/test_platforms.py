@@ -12,6 +12,7 @@ from naru.spec import oci
 from naru.spec.errors import NotFound
 from naru.spec.oci import parse_platform
 from naru.spec.reference import parse
+from tests.harness.pieces import joined
 from tests.system.images.archives import collect, docker_archive, oci_index_archive, pieces, sha
 from tests.system.images.conftest import Images
 
@@ -131,13 +132,8 @@ async def test_one_platform_is_removed(images: Images, registry: str) -> None:
 async def test_several_platforms_are_saved_and_loaded(images: Images, tmp_path: Path) -> None:
     await collect(images.loader.load(pieces(oci_index_archive("several:1", [HERE, OTHER]))))
     ids = {p: images.library.find("several:1", parse_platform(p)).id for p in (HERE, OTHER)}
-    saved = b"".join([piece async for piece in images.saver.save(["several:1"])])
-    one = b"".join(
-        [
-            piece
-            async for piece in images.saver.save(["several:1"], platforms=[parse_platform(OTHER)])
-        ]
-    )
+    saved = await joined(images.saver.save(["several:1"]))
+    one = await joined(images.saver.save(["several:1"], platforms=[parse_platform(OTHER)]))
     await images.removal.remove("several:1")
     assert images.records.images.values() == []
     told = await collect(images.loader.load(pieces(saved)))

@@ -13,6 +13,7 @@ import pytest
 from naru.engine.images.library import Library
 from naru.spec.errors import Conflict, InvalidParameter, NotFound, Unavailable
 from naru.spec.reference import parse
+from tests.harness.pieces import joined
 from tests.system.images.archives import collect, docker_archive, layers, pieces, sha, tar, tree
 from tests.system.images.conftest import Images
 
@@ -96,7 +97,7 @@ async def test_save_is_read_by_skopeo_and_by_us(
     await collect(images.loader.load(pieces(docker_archive("app:1"))))
     image = images.library.find("app:1")
     path = tmp_path / "saved.tar"
-    path.write_bytes(b"".join([piece async for piece in images.saver.save(["app:1"])]))
+    path.write_bytes(await joined(images.saver.save(["app:1"])))
     copied = tmp_path / "copied"
     skopeo("copy", f"docker-archive:{path}", f"dir:{copied}")
     config = json.loads((copied / "manifest.json").read_text())["config"]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import BinaryIO
 
 import pytest
+from tests.harness.pieces import joined
 
 from naru.engine.pipes import BrokenStream, Inbound, outbound
 
@@ -71,15 +72,22 @@ async def test_outbound_gives_all_bytes_then_the_error() -> None:
         for index in range(2000):
             out.write(bytes([index % 256]) * 1000)
 
-    assert len(b"".join([piece async for piece in outbound(write)])) == 2_000_000
+    assert len(await joined(outbound(write))) == 2_000_000
 
     def fail(out: BinaryIO) -> None:
         out.write(b"x")
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        async for _ in outbound(fail):
-            pass
+        await joined(outbound(fail))
+
+
+async def test_outbound_fails_before_the_first_piece_if_it_can() -> None:
+    def fail(out: BinaryIO) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await anext(outbound(fail))
 
 
 async def test_outbound_stops_its_writer_when_nobody_reads() -> None:
@@ -89,7 +97,7 @@ async def test_outbound_stops_its_writer_when_nobody_reads() -> None:
         try:
             while True:
                 out.write(bytes(100_000))
-        except BrokenStream:
+        except BrokenPipeError:
             stopped.set()
             raise
 

@@ -9,6 +9,7 @@ from naru.engine.containers.collaborators import Layers
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.occurrences import occurrence
 from naru.engine.pipes import from_worker
+from naru.kernel.pipes import Piped
 from naru.kernel.workers import Workers
 
 
@@ -18,7 +19,7 @@ class Export:
         self._layers = layers
         self._workers = workers
 
-    async def __call__(self, ref: str) -> AsyncIterator[bytes]:
+    async def __call__(self, ref: str) -> AsyncIterator[bytes | Piped]:
         """Raises before the first piece when there is no such container."""
         record = self._containers.find(ref)
         live = self._containers.live(record)

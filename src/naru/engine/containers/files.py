@@ -25,6 +25,7 @@ from naru.engine.containers.containers import Containers
 from naru.engine.containers.occurrences import occurrence
 from naru.engine.pipes import BrokenStream, Inbound, from_worker
 from naru.kernel.inroot import open_in_root
+from naru.kernel.pipes import Piped
 from naru.kernel.workers import Workers
 from naru.spec.containers import ContainerRecord
 from naru.spec.errors import Forbidden, InternalError, InvalidParameter, NoSpace, NotFound
@@ -55,7 +56,9 @@ class Files:
         async with self._seen(record) as root:
             return await asyncio.to_thread(self._stat, record, root, path)
 
-    async def read(self, ref: str, path: str) -> tuple[dict[str, Any], AsyncIterator[bytes]]:
+    async def read(
+        self, ref: str, path: str
+    ) -> tuple[dict[str, Any], AsyncIterator[bytes | Piped]]:
         """-> (as `stat`, the tar of a file or tree, named by the path's last component)."""
         record = self._containers.find(ref)
         described = await self.stat(ref, path)
@@ -91,7 +94,7 @@ class Files:
                 raise InternalError(f"cannot copy to {path}: {error}") from error
         await self._containers.tell(occurrence(record, "extract-to-dir", path=path))
 
-    async def _read(self, record: ContainerRecord, path: str) -> AsyncIterator[bytes]:
+    async def _read(self, record: ContainerRecord, path: str) -> AsyncIterator[bytes | Piped]:
         async with self._seen(record) as root:
             place, name = self._place(record, root, path), _last(path)
             with _opened(record, place, path) as fd:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.harness.pieces import joined
 
 from naru.engine.containers import path_stat
 from naru.engine.containers.files import Files
@@ -76,7 +77,7 @@ def files(around: Surroundings, workers: Workers) -> Files:
 
 async def unpacked(files: Files, path: str) -> dict[str, bytes | str]:
     _, pieces = await files.read("web", path)
-    raw = b"".join([piece async for piece in pieces])
+    raw = await joined(pieces)
     found: dict[str, bytes | str] = {}
     with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
         for member in tar:
