@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from naru.kernel import mounts
-from naru.kernel.mounts import MS_RDONLY, MS_REMOUNT, Mount
+from naru.kernel.mount_options import MS_RDONLY, MS_REMOUNT, parse_options
+from naru.kernel.mounts import Mount
 from naru.store.drivers.probe import filesystem_type
 from naru.store.removal import remove
 from naru.store.treecopy import copy_attributes
@@ -52,7 +53,7 @@ class FakeAufs:
         if m.type != "aufs":
             mounts.mount(m)
             return
-        parsed = mounts._parse(m.options)
+        parsed = parse_options(m.options)
         page = ",".join(parsed.data)
         self.pages.append(page)
         _unless(len(os.fsencode(page)) < os.sysconf("SC_PAGE_SIZE"), "cut off")

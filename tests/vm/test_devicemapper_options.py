@@ -14,6 +14,7 @@ import pytest
 
 from naru.kernel import devicemapper as dm
 from naru.kernel import mounts
+from naru.kernel.mount_table import mount_table
 from naru.spec.errors import InvalidParameter, Unsupported
 from naru.store.drivers.devicemapper import DeviceMapper
 from tests.harness.daemon import Daemon
@@ -156,7 +157,7 @@ def test_without_deferred_removal_the_driver_removes(root: Path) -> None:
 
 
 def retries(where: Path) -> int:
-    device = next(m.source for m in mounts.mount_table() if m.target == os.path.realpath(where))
+    device = next(m.source for m in mount_table() if m.target == os.path.realpath(where))
     errors = Path("/sys/fs/xfs", os.path.basename(device), "error/metadata/ENOSPC/max_retries")
     return int(errors.read_text())
 

@@ -1,4 +1,4 @@
-"""Mounting: a `Mount` says what to mount, `mount()` does it, `mount_table()` reads it back.
+"""Mounting: a `Mount` says what to mount, `mount()` does it.
 
 Options are mount(8)'s words. Overlay's lower layers are given one by one, topmost first, as
 `lowerdir+=PATH`; whether they reach the kernel as one classic option page or through the new mount
@@ -18,77 +18,29 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from naru.kernel.mount_context import mount_by_context
+from naru.kernel.mount_options import (
+    BIND_ATTRIBUTES,
+    FLAGS,
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REMOUNT,
+    ParsedOptions,
+    parse_options,
+)
+from naru.kernel.mount_table import mount_table
 from naru.kernel.syscalls import checked, libc
-
-MS_RDONLY = 1
-MS_NOSUID = 2
-MS_NODEV = 4
-MS_NOEXEC = 8
-MS_REMOUNT = 32
-MS_BIND = 4096
-MS_MOVE = 8192
-MS_REC = 16384
-MS_SILENT = 32768
 
 _PR_CAPBSET_DROP = 24
 _CAP_SYS_RESOURCE = 24
 
-_FLAGS: dict[str, int] = {
-    "ro": MS_RDONLY,
-    "nosuid": MS_NOSUID,
-    "nodev": MS_NODEV,
-    "noexec": MS_NOEXEC,
-    "sync": 16,
-    "remount": MS_REMOUNT,
-    "mand": 64,
-    "dirsync": 128,
-    "nosymfollow": 256,
-    "noatime": 1024,
-    "nodiratime": 2048,
-    "bind": MS_BIND,
-    "rbind": MS_BIND | MS_REC,
-    "move": MS_MOVE,
-    "silent": MS_SILENT,
-    "relatime": 1 << 21,
-    "strictatime": 1 << 24,
-    "lazytime": 1 << 25,
-}
-_CLEARED: dict[str, int] = {
-    "rw": MS_RDONLY,
-    "suid": MS_NOSUID,
-    "dev": MS_NODEV,
-    "exec": MS_NOEXEC,
-    "async": 16,
-    "nomand": 64,
-    "atime": 1024,
-    "diratime": 2048,
-    "norelatime": 1 << 21,
-    "nostrictatime": 1 << 24,
-    "loud": MS_SILENT,
-    "defaults": 0,
-}
-_PROPAGATION: dict[str, int] = {
-    "unbindable": 1 << 17,
-    "private": 1 << 18,
-    "slave": 1 << 19,
-    "shared": 1 << 20,
-    "runbindable": 1 << 17 | MS_REC,
-    "rprivate": 1 << 18 | MS_REC,
-    "rslave": 1 << 19 | MS_REC,
-    "rshared": 1 << 20 | MS_REC,
-}
-# A bind mount takes these only in a second call.
-_BIND_ATTRIBUTES = (
-    MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | 256 | 1024 | 2048 | 1 << 21 | 1 << 24
-)
-
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
-_LOWER = "lowerdir+="
 _ATTRIBUTES = ("ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime")
 _CLONE_FS = 0x200
 _STATX_ATTR_MOUNT_ROOT = 0x2000
@@ -108,34 +60,12 @@ class Mount:
     """Files of /sys to write once it is mounted, and what; one that cannot be undoes the mount."""
 
 
-class MountInfo(NamedTuple):
-    """A line of /proc/self/mountinfo (proc(5)), its octal escapes undone."""
-
-    id: int
-    parent: int
-    device: str  # "major:minor"
-    root: str
-    target: str
-    options: str
-    fields: tuple[str, ...]  # "shared:1", "master:2", ...
-    type: str
-    source: str
-    super_options: str
-
-
-class _Parsed(NamedTuple):
-    flags: int
-    propagation: list[int]
-    lowers: list[str]
-    data: list[str]
-
-
 def mount(m: Mount) -> None:
     """Carry out one mount, propagation and read-only binds included.
 
     A second step that fails undoes the first.
     """
-    parsed = _parse(m.options)
+    parsed = parse_options(m.options)
     if m.type.startswith("fuse."):
         _mount_by_program(m)
     elif parsed.lowers:
@@ -144,8 +74,8 @@ def mount(m: Mount) -> None:
         first = parsed.flags
         later = 0
         if parsed.flags & MS_BIND and not parsed.flags & MS_REMOUNT:
-            later = parsed.flags & _BIND_ATTRIBUTES
-            first &= ~_BIND_ATTRIBUTES
+            later = parsed.flags & BIND_ATTRIBUTES
+            first &= ~BIND_ATTRIBUTES
         _mount(m.source, m.target, m.type, first, ",".join(parsed.data))
         if later:
             with _undone(m.target):
@@ -191,31 +121,6 @@ def is_mounted(path: Path) -> bool:
     return bool(attributes & _STATX_ATTR_MOUNT_ROOT)
 
 
-def mount_table(path: Path = Path("/proc/self/mountinfo")) -> list[MountInfo]:
-    """Every mount of the caller's namespace, in mount order."""
-    return [
-        parse_mountinfo(line) for line in path.read_text("utf-8", "surrogateescape").splitlines()
-    ]
-
-
-def parse_mountinfo(line: str) -> MountInfo:
-    words = line.split(" ")
-    dash = words.index("-", 6)
-    kind, source, *rest = words[dash + 1 :]
-    return MountInfo(
-        id=int(words[0]),
-        parent=int(words[1]),
-        device=words[2],
-        root=_unescape(words[3]),
-        target=_unescape(words[4]),
-        options=words[5],
-        fields=tuple(words[6:dash]),
-        type=kind,
-        source=_unescape(source),
-        super_options=rest[0] if rest else "",
-    )
-
-
 def mounts_below(root: Path) -> list[Path]:
     """Mount points at or below `root`, deepest and newest first: the order to unmount them in."""
     top = os.path.realpath(root)
@@ -225,23 +130,6 @@ def mounts_below(root: Path) -> list[Path]:
         if entry.target == top or entry.target.startswith(top.rstrip("/") + "/")
     ]
     return inside[::-1]
-
-
-def _parse(options: Sequence[str]) -> _Parsed:
-    parsed = _Parsed(0, [], [], [])
-    flags = 0
-    for option in options:
-        if option in _FLAGS:
-            flags |= _FLAGS[option]
-        elif option in _CLEARED:
-            flags &= ~_CLEARED[option]
-        elif option in _PROPAGATION:
-            parsed.propagation.append(_PROPAGATION[option])
-        elif option.startswith(_LOWER):
-            parsed.lowers.append(option.removeprefix(_LOWER))
-        elif option:
-            parsed.data.append(option)
-    return parsed._replace(flags=flags)
 
 
 def _mount(source: str, target: Path, kind: str, flags: int, data: str) -> None:
@@ -255,7 +143,7 @@ def _mount(source: str, target: Path, kind: str, flags: int, data: str) -> None:
     checked(result, f"mount {kind or source or 'propagation'}", str(target))
 
 
-def _mount_overlay(m: Mount, parsed: _Parsed) -> None:
+def _mount_overlay(m: Mount, parsed: ParsedOptions) -> None:
     values = [*parsed.lowers, *(item.partition("=")[2] for item in parsed.data)]
     plain = not any(character in value for value in values for character in ":,\\")
     if plain and _fits(parsed.lowers, parsed.data):
@@ -269,7 +157,7 @@ def _mount_overlay(m: Mount, parsed: _Parsed) -> None:
             m.source,
             m.target,
             options=options,
-            attributes=[word for word in _ATTRIBUTES if parsed.flags & _FLAGS[word]],
+            attributes=[word for word in _ATTRIBUTES if parsed.flags & FLAGS[word]],
             read_only=bool(parsed.flags & MS_RDONLY),
         )
     except OSError as error:
@@ -284,7 +172,7 @@ def _keyed(item: str) -> tuple[str, str | None]:
     return key, value if equals else None
 
 
-def _mount_relative(m: Mount, parsed: _Parsed) -> None:
+def _mount_relative(m: Mount, parsed: ParsedOptions) -> None:
     """For older kernels: shorter paths, relative to the directory that all the layers share.
 
     The working directory is a thread's own after unshare(CLONE_FS), so the process keeps its own.
@@ -382,14 +270,3 @@ def _in_table(path: Path) -> bool:
     # The last part is not resolved: it may be a mount that answers no stat.
     wanted = os.path.join(os.path.realpath(path.parent), path.name)
     return any(entry.target == wanted for entry in mount_table())
-
-
-def _unescape(text: str) -> str:
-    if "\\" not in text:
-        return text
-    raw = os.fsencode(text)
-    parts = raw.split(b"\\")
-    out = parts[0]
-    for part in parts[1:]:
-        out += bytes([int(part[:3], 8)]) + part[3:]
-    return os.fsdecode(out)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from naru.kernel.mounts import mount_table
+from naru.kernel.mount_table import mount_table
 from naru.kernel.syscalls import checked, libc
 
 _FS_IOC_FSGETXATTR = 0x801C581F

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from naru.engine.volumes import Volumes
-from naru.kernel.mounts import is_mounted, mount_table, mounts_below, unmount
+from naru.kernel.mount_table import mount_table
+from naru.kernel.mounts import is_mounted, mounts_below, unmount
 from naru.spec.errors import InternalError
 from naru.store.records import Records
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from naru.kernel.mounts import MS_BIND, MS_RDONLY, _parse, is_mounted, mount_table, parse_mountinfo
+from naru.kernel.mount_options import MS_BIND, MS_RDONLY, parse_options
+from naru.kernel.mount_table import mount_table, parse_mountinfo
+from naru.kernel.mounts import is_mounted
 
 
 def test_a_line_of_mountinfo() -> None:
@@ -31,7 +33,7 @@ def test_an_escape_of_bytes_that_are_no_utf8(tmp_path: Path) -> None:
 
 
 def test_options() -> None:
-    parsed = _parse(["ro", "bind", "rw", "ro", "rslave", "lowerdir+=/a", "size=1m", "x"])
+    parsed = parse_options(["ro", "bind", "rw", "ro", "rslave", "lowerdir+=/a", "size=1m", "x"])
     assert parsed.flags == MS_BIND | MS_RDONLY
     assert parsed.lowers == ["/a"]
     assert parsed.data == ["size=1m", "x"]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from naru.kernel import mounts
-from naru.kernel.mounts import MS_RDONLY, MS_REMOUNT, Mount
+from naru.kernel.mount_options import MS_RDONLY, MS_REMOUNT
+from naru.kernel.mounts import Mount
 from naru.store.driver import ChangeKind
 from naru.store.drivers.aufs_branches import branch_mounts, mount_options
 from naru.store.drivers.aufs_flat import flatten

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from naru.kernel.mounts import MountInfo, mount_table
+from naru.kernel.mount_table import MountInfo, mount_table
 from naru.spec.containers import MountPoint
 from naru.spec.errors import InvalidParameter
 

@@ -8,7 +8,8 @@ import stat
 import tempfile
 from pathlib import Path
 
-from naru.kernel.mounts import Mount, mount, mount_table, unmount
+from naru.kernel.mount_table import mount_table
+from naru.kernel.mounts import Mount, mount, unmount
 
 
 def filesystems(listing: Path = Path("/proc/filesystems")) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from naru.engine.containers import propagation
-from naru.kernel.mounts import MountInfo, parse_mountinfo
+from naru.kernel.mount_table import MountInfo, parse_mountinfo
 from naru.spec.containers import MountPoint
 from naru.spec.errors import InvalidParameter
 
