@@ -45,6 +45,9 @@ def launch(root: str, hidden_mount: str | None) -> None:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     for fd in (lock, listener.fileno()):
         os.set_inheritable(fd, True)
+    # What has to be compiled is compiled here: the compiler's memory (1 MB) ends with this image.
+    from . import loop  # noqa: F401
+
     state = {"listener": listener.fileno(), "lock": lock}
     program.execute(program.command(root, hidden_mount), state)
 

@@ -35,7 +35,7 @@ def main() -> None:
     root = os.path.abspath(sys.argv[1])
     hidden_mount = sys.argv[2] if len(sys.argv) > 2 else None
     state = program.handed_over()
-    # Imported here: the one that launches and the one that stays share next to nothing.
+    # Imported here: what stays does not keep what only the launch needs.
     if state is None:
         from .launch import launch
 
