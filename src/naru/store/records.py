@@ -2,17 +2,15 @@
 
 A commit (changes and their events) is one transaction, and memory changes only once it is on
 disk: what a reader sees survives `kill -9`. Reads are plain dictionary lookups on the event loop.
-All writes go through one thread, which takes whatever has queued up as one transaction.
+All writes go through one thread (`record_writer`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import queue
 import sqlite3
-import threading
-import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -27,15 +25,12 @@ from naru.spec.layers import LayerRecord
 from naru.spec.networks import NetworkRecord
 from naru.spec.storage import CarriedRecord, MigrationRecord
 from naru.spec.volumes import VolumeRecord
-from naru.store.recordfile import Checkpointer, connect, open_file, sync_log
-from naru.store.reserve import Reserve
+from naru.store.record_writer import Outcome, RecordWriter, Row
+from naru.store.recordfile import connect, open_file, sync_log
 
 R = TypeVar("R", bound=msgspec.Struct)
 
 _log = logging.getLogger(__name__)
-
-EVENTS_KEPT = 100_000
-_PRUNE_EVERY = 1000
 
 
 class Table(Generic[R]):
@@ -85,13 +80,6 @@ def delete(table: Table[R], key: str) -> Change:
     return Change(table, key, None)
 
 
-class _Request(NamedTuple):
-    changes: Sequence[Change]
-    bodies: list[bytes | None]
-    events: list[Event]
-    future: asyncio.Future[list[Event]]
-
-
 class Records:
     """Open with `Records.open(path)`; commit from the event loop; `close()` at the end."""
 
@@ -109,17 +97,13 @@ class Records:
         self.migrations = Table("migrations", MigrationRecord, "id")
         self.carried = Table("carried", CarriedRecord, "name")
         self._path = path
-        self._database = database
-        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._under_way: deque[tuple[Sequence[Change], asyncio.Future[list[Event]]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._subscribers: dict[object, Callable[[Event], None]] = {}
         self._closed = False
         self._seq = 0
-        self._load()
-        self._checkpointer = Checkpointer(path)
-        self._reserve = Reserve(path.with_name(path.name + "-reserve"))
-        self._thread = threading.Thread(target=self._write, name="records", daemon=True)
-        self._thread.start()
+        self._load(database)
+        self._writer = RecordWriter(path, database, self._deliver)
 
     @classmethod
     def open(cls, path: Path) -> Records:
@@ -144,12 +128,13 @@ class Records:
             raise InternalError("the records are closed")
         loop = asyncio.get_running_loop()
         self._loop = loop
-        bodies = [
-            None if change.record is None else msgspec.json.encode(change.record)
-            for change in changes
+        rows = [
+            Row(table.name, key, None if record is None else msgspec.json.encode(record))
+            for table, key, record in changes
         ]
         future: asyncio.Future[list[Event]] = loop.create_future()
-        self._queue.put(_Request(changes, bodies, list(events), future))
+        self._under_way.append((changes, future))
+        self._writer.write(rows, list(events))
         return await future
 
     def events(
@@ -203,18 +188,15 @@ class Records:
         if self._closed:
             return
         self._closed = True
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
-        await asyncio.to_thread(self._checkpointer.close)
-        self._database.close()
+        await asyncio.to_thread(self._writer.close)
 
     def _tables(self) -> Iterator[Table[Any]]:
         yield from (value for value in vars(self).values() if isinstance(value, Table))
 
-    def _load(self) -> None:
+    def _load(self, database: sqlite3.Connection) -> None:
         for table in self._tables():
             decoder = msgspec.json.Decoder(table.shape)
-            rows = self._database.execute(
+            rows = database.execute(
                 "SELECT key, body FROM records WHERE tab = ? ORDER BY seq", (table.name,)
             )
             for key, body in rows:
@@ -224,121 +206,33 @@ class Records:
                     raise InternalError(
                         f"{self._path}: the record {table.name}/{key} is not readable: {error}"
                     ) from error
-        row = self._database.execute(
-            "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
-        ).fetchone()
+        row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
         self._seq = row[0] if row else 0
 
-    # The writer thread: alone with `_database` once `_load` is done.
-
-    def _write(self) -> None:
-        since_pruned = 0
-        while (request := self._queue.get()) is not None:
-            batch = [request]
-            ending = False
-            while not self._queue.empty():
-                another = self._queue.get()
-                if another is None:
-                    ending = True
-                    break
-                batch.append(another)
-            try:
-                done = self._transaction_with_reserve(batch)
-            except (sqlite3.Error, OverflowError) as error:
-                _log.error("records: %s: %s", self._path, error)
-                self._deliver(batch, error)
-            else:
-                since_pruned += sum(len(events) for events in done)
-                self._deliver(batch, done)
-                self._checkpointer.written()
-                if since_pruned >= _PRUNE_EVERY:
-                    since_pruned = 0
-                    self._prune()
-            if ending:
-                return
-
-    def _transaction_with_reserve(self, batch: Sequence[_Request]) -> list[list[Event]]:
-        try:
-            done = self._transaction(batch)
-        except sqlite3.OperationalError:
-            if not self._reserve.spend():
-                raise
-            _log.warning("records: no room for %s: using up the reserve", self._path)
-            return self._transaction(batch)
-        self._reserve.fill()
-        return done
-
-    def _transaction(self, batch: Sequence[_Request]) -> list[list[Event]]:
-        database = self._database
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            done = [self._write_request(request) for request in batch]
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-            raise
-        return done
-
-    def _write_request(self, request: _Request) -> list[Event]:
-        database = self._database
-        for change, body in zip(request.changes, request.bodies, strict=True):
-            if body is None:
-                database.execute(
-                    "DELETE FROM records WHERE tab = ? AND key = ?", (change.table.name, change.key)
-                )
-            else:
-                database.execute(
-                    "INSERT INTO records (tab, key, body) VALUES (?, ?, ?)"
-                    " ON CONFLICT (tab, key) DO UPDATE SET body = excluded.body",
-                    (change.table.name, change.key, body),
-                )
-        numbered = []
-        for event in request.events:
-            timed = msgspec.structs.replace(event, time=event.time or time.time_ns())
-            cursor = database.execute(
-                "INSERT INTO events (time, body) VALUES (?, ?)",
-                (timed.time, msgspec.json.encode(timed)),
-            )
-            numbered.append(msgspec.structs.replace(timed, seq=cursor.lastrowid or 0))
-        return numbered
-
-    def _prune(self) -> None:
-        try:
-            self._database.execute(
-                "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?", (EVENTS_KEPT,)
-            )
-        except sqlite3.Error as error:
-            _log.warning("records: old events are not pruned: %s", error)
-
-    def _deliver(
-        self, batch: Sequence[_Request], outcome: Sequence[list[Event]] | Exception
-    ) -> None:
+    def _deliver(self, outcomes: Sequence[Outcome]) -> None:
+        """In the writer's thread."""
         assert self._loop is not None
         try:
-            self._loop.call_soon_threadsafe(self._finish, batch, outcome)
+            self._loop.call_soon_threadsafe(self._finish, outcomes)
         except RuntimeError:
             # The loop is closed: whoever waited is gone, and the file holds the truth.
             _log.debug("records: a commit outlived its event loop")
 
-    # Back on the event loop.
-
-    def _finish(
-        self, batch: Sequence[_Request], outcome: Sequence[list[Event]] | Exception
-    ) -> None:
-        if isinstance(outcome, Exception):
-            for request in batch:
-                if not request.future.done():
+    def _finish(self, outcomes: Sequence[Outcome]) -> None:
+        """Those of the oldest commits under way."""
+        for outcome in outcomes:
+            changes, future = self._under_way.popleft()
+            if isinstance(outcome, Exception):
+                if not future.done():
                     error = InternalError(f"cannot write {self._path}: {outcome}")
                     error.__cause__ = outcome
-                    request.future.set_exception(error)
-            return
-        for request, events in zip(batch, outcome, strict=True):
-            for change in request.changes:
+                    future.set_exception(error)
+                continue
+            for change in changes:
                 change.table._apply(change.key, change.record)
-            if not request.future.done():
-                request.future.set_result(events)
-            for event in events:
+            if not future.done():
+                future.set_result(outcome)
+            for event in outcome:
                 self._publish(event)
 
     def _publish(self, event: Event) -> None:

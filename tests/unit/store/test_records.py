@@ -88,13 +88,13 @@ async def test_a_failed_commit_changes_neither_memory_nor_file(tmp_path: Path) -
     records = Records.open(tmp_path / "records.db")
     await records.commit(put(records.volumes, volume("a")))
     # As a full disk would: SQLite may not grow the file any more.
-    pages = records._database.execute("PRAGMA page_count").fetchone()[0]
-    records._database.execute(f"PRAGMA max_page_count = {pages}")
+    pages = records._writer._database.execute("PRAGMA page_count").fetchone()[0]
+    records._writer._database.execute(f"PRAGMA max_page_count = {pages}")
     big = VolumeRecord(name="big", driver="local", mountpoint="x" * 1_000_000, created=1)
     with pytest.raises(InternalError, match="full"):
         await records.commit(put(records.volumes, big), delete(records.volumes, "a"))
     assert [v.name for v in records.volumes.values()] == ["a"]
-    records._database.execute("PRAGMA max_page_count = 1000000")
+    records._writer._database.execute("PRAGMA max_page_count = 1000000")
     await records.commit(put(records.volumes, volume("b")))  # and it goes on when there is space
     await records.close()
     again = Records.open(tmp_path / "records.db")
@@ -107,7 +107,7 @@ async def test_on_a_full_disk_the_reserve_is_used_up_first(
 ) -> None:
     records = Records.open(tmp_path / "records.db")
     reserve = tmp_path / "records.db-reserve"
-    transaction = records._transaction
+    transaction = records._writer._transaction
 
     def full_with_reserve(batch: Any) -> Any:
         if reserve.exists():
@@ -115,8 +115,8 @@ async def test_on_a_full_disk_the_reserve_is_used_up_first(
         return transaction(batch)
 
     assert reserve.stat().st_blocks * 512 >= SIZE
-    monkeypatch.setattr(records, "_transaction", full_with_reserve)
-    monkeypatch.setattr(records._reserve, "fill", lambda: None)
+    monkeypatch.setattr(records._writer, "_transaction", full_with_reserve)
+    monkeypatch.setattr(records._writer._reserve, "fill", lambda: None)
     await records.commit(put(records.volumes, volume("a")))
     assert not reserve.exists()
     monkeypatch.undo()
