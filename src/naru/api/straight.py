@@ -20,6 +20,7 @@ from naru.api.body import ClientGone
 from naru.api.tls import TlsTransport
 from naru.engine.pipes import BrokenStream, StraightReader
 from naru.kernel.pipes import Piped, buffered
+from naru.kernel.threads import in_own_thread
 
 _PIECE: Final = 1 << 18
 _REST: Final = 1 << 20
@@ -149,7 +150,7 @@ async def relay(source: Piped, out: socket.socket) -> None:
     """
     stop = os.eventfd(0, os.EFD_CLOEXEC)
     try:
-        sending = asyncio.ensure_future(asyncio.to_thread(_Relay(source.fd, out, stop).run))
+        sending = asyncio.ensure_future(in_own_thread(_Relay(source.fd, out, stop).run, "relay"))
         try:
             await asyncio.shield(sending)
         except asyncio.CancelledError:

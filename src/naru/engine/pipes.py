@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple, cast, runtime_checkable
 
 from naru.kernel.pipes import Piped, pipe
+from naru.kernel.threads import in_own_thread
 from naru.kernel.workers import Job, Workers
 from naru.store.raw_reader import RawReader
 
@@ -126,7 +127,8 @@ async def _finished(
     work: Callable[[BinaryIO], T], source: RawReader, cancel: Callable[[], None]
 ) -> T:
     """`work(source)` in a thread -> its result. Cancelled, it has ended all the same."""
-    working = asyncio.ensure_future(asyncio.to_thread(work, cast(BinaryIO, source)))
+    read = in_own_thread(lambda: work(cast(BinaryIO, source)), "inbound")
+    working = asyncio.ensure_future(read)
     try:
         return await asyncio.shield(working)
     except asyncio.CancelledError:
@@ -146,7 +148,7 @@ async def outbound(work: Callable[[BinaryIO], object]) -> AsyncIterator[bytes | 
         with open(writing, "wb", buffering=_BUFFER) as out:
             work(out)
 
-    working = asyncio.ensure_future(asyncio.to_thread(write))
+    working = asyncio.ensure_future(in_own_thread(write, "outbound"))
     try:
         piped = Piped(reading)
         if await piped.begun():

@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import BinaryIO
 
@@ -245,6 +246,23 @@ async def test_a_slow_client_is_waited_for_and_one_that_left_is_not(edge: Edge) 
         assert sum(written) < (read + 4) << 20
     await client.close()
     await ended.wait()
+
+
+async def test_clients_that_stand_still_leave_the_shared_threads_alone(edge: Edge) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+
+    async def handle(request: Request) -> Answer:
+        return Response(await asyncio.to_thread(lambda: b"again"))
+
+    edge.route("PUT", "/body", reading(everything))
+    edge.route("GET", "/long", sending(lambda out: out.write(BIG)))
+    edge.route("GET", "/again", handle)
+    for said in (put(BIG)[:1000], b"GET /long HTTP/1.1\r\nHost: docker\r\n\r\n"):
+        await (await edge.connect()).send(said)
+    await edge.clients[-1].head()
+    client = await edge.connect()
+    await client.send(ASK)
+    assert (await client.answer())[2] == b"again"
 
 
 async def test_a_client_that_leaves_a_silent_stream_is_noticed(edge: Edge) -> None:
