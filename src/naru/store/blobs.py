@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from naru.spec.errors import InvalidParameter, NotFound
+from naru.spec.errors import InternalError, InvalidParameter, NotFound
 from naru.spec.oci import MAX_DOCUMENT, digest_of
 from naru.store.partial_blobs import Download, Ingest, PartialBlobs
 from naru.store.room import Room, metered
@@ -77,17 +77,23 @@ class BlobStore:
             raise NotFound(f"blob {digest} not found") from None
 
     def read(self, digest: str) -> bytes:
-        """A document (manifest, config) whole. Small: may be called on the event loop."""
-        with self.open(digest) as file:
-            data = file.read(MAX_DOCUMENT + 1)
+        """A document (manifest, config) whole, and verified: a bad disk gives another one that
+        reads as well. Small: may be called on the event loop."""
+        try:
+            with self.open(digest) as file:
+                data = file.read(MAX_DOCUMENT + 1)
+        except OSError as error:
+            raise InternalError(f"blob {digest} cannot be read: {error}") from error
         if len(data) > MAX_DOCUMENT:
             raise InvalidParameter(f"{digest}: document of more than {MAX_DOCUMENT} bytes")
+        if digest_of(data) != digest:
+            raise InternalError(f"blob {digest} is damaged: pull or load its image again")
         return data
 
     def put(self, data: bytes) -> str:
-        """Store a document -> its digest. Blocks for the disk."""
+        """Store a document, in the place of a damaged one -> its digest. Blocks for the disk."""
         digest = digest_of(data)
-        if not self.has(digest):
+        if not self._holds(digest, data):
             with self.ingest() as ingest:
                 ingest.write(data)
                 ingest.commit()
@@ -156,6 +162,13 @@ class BlobStore:
         return freed
 
     # -- half-made blobs ------------------------------------------------------------------------
+
+    def _holds(self, digest: str, data: bytes) -> bool:
+        """Undamaged: who brings it again may want just that."""
+        try:
+            return self.path(digest).read_bytes() == data
+        except OSError:
+            return False
 
     def ingest(self) -> Ingest:
         """A blob whose digest is not known before it is complete; removed if never committed."""

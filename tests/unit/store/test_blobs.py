@@ -95,6 +95,15 @@ def test_sweep_spares_what_is_needed_or_leased(blobs: BlobStore) -> None:
     assert set(blobs.digests()) == {needed}
 
 
+def test_a_damaged_document_is_not_read_and_is_replaced(blobs: BlobStore) -> None:
+    blobs.put(DATA)
+    blobs.path(DIGEST).write_bytes(DATA[:-1] + b"x")
+    with pytest.raises(InternalError, match=f"blob {DIGEST} is damaged"):
+        blobs.read(DIGEST)
+    blobs.put(DATA)
+    assert blobs.read(DIGEST) == DATA
+
+
 def test_what_cannot_be_looked_at_is_not_there_and_in_nobodys_way(
     blobs: BlobStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

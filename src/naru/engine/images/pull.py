@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -29,6 +30,8 @@ from naru.spec.images import BlobRecord
 from naru.spec.oci import Descriptor, ImageConfig, Manifest, Platform
 from naru.spec.reference import Reference
 from naru.store.room import is_full
+
+log = logging.getLogger(__name__)
 
 
 class _Found(NamedTuple):
@@ -179,16 +182,25 @@ class Puller:
 
     async def _known_manifest(self, repository: Repository, entry: Descriptor) -> Fetched:
         """What an index names; from here where we have it."""
-        if self._library.blobs.has(entry.digest):
-            data = await asyncio.to_thread(self._library.blobs.read, entry.digest)
+        if (data := await asyncio.to_thread(self._document, entry.digest)) is not None:
             return Fetched(data, entry.media_type, entry.digest)
         return await repository.manifest(entry.digest)
 
     async def _config(self, repository: Repository, manifest: Manifest) -> bytes:
         digest = manifest.config.digest
-        if self._library.blobs.has(digest):
-            return await asyncio.to_thread(self._library.blobs.read, digest)
+        if (data := await asyncio.to_thread(self._document, digest)) is not None:
+            return data
         return await repository.document(digest, manifest.config.size)
+
+    def _document(self, digest: str) -> bytes | None:
+        """One that is here, and undamaged."""
+        try:
+            return self._library.blobs.read(digest)
+        except NotFound:
+            return None
+        except InternalError as error:
+            log.warning("pull: %s is fetched again: %s", digest, error)
+            return None
 
 
 def _checked(config: bytes, manifest: Manifest) -> ImageConfig:
