@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from naru.engine.containers import detach_keys, security, transitions, users
+from naru.engine.containers.attach_point import AttachPoint
 from naru.engine.containers.attachment import AttachOptions, Duplex, Ending
 from naru.engine.containers.collaborators import ExecRuntime, Exit
 from naru.engine.containers.containers import Containers
@@ -28,7 +29,7 @@ from naru.engine.containers.exec_process import ExecConfig, exec_process
 from naru.engine.containers.exec_store import ExecRecord, ExecStore
 from naru.engine.containers.occurrences import occurrence
 from naru.engine.containers.pump import Pump
-from naru.engine.containers.streams import AttachPoint, Stdio, Streams
+from naru.engine.containers.streams import Stdio, Streams
 from naru.engine.tasks import Tasks
 from naru.runtime import capabilities
 from naru.spec.containers import ContainerRecord, Status

@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from naru.engine.containers.streams import AttachPoint, Streams
+from naru.engine.containers.attach_point import AttachPoint
+from naru.engine.containers.streams import Streams
 
 
 class Ended(NamedTuple):

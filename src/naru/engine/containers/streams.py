@@ -1,36 +1,27 @@
 """The stdio of one container or exec: output to log and clients, clients' input to the process.
 
-Output is read in the pump's thread and handed to the clients on the event loop. A client that is
-slow slows the process, as a terminal would; a client that takes nothing for `STALL_SECONDS` while
-its buffer is full is dropped, so that it freezes neither the process nor other clients.
+Output is read in the pump's thread and handed to the clients (`audience`) on the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
+from naru.engine.containers.attach_point import AttachPoint, History
 from naru.engine.containers.attachment import Attachment, AttachOptions, Duplex, Ending
+from naru.engine.containers.audience import Audience
 from naru.engine.containers.detach_keys import DetachScanner
 from naru.engine.containers.intake import Intake, Mark, PlainIntake
 from naru.engine.containers.outlet import Outlet
 from naru.engine.containers.pump import Pump
 from naru.engine.containers.stdin import Stdin
 
-CLIENT_BUFFER: Final = 8 << 20
-"""Bytes that wait for one client before the process has to wait for it."""
-
-STALL_SECONDS: Final = 5.0
-
 DRAIN_SECONDS: Final = 2.0
 """How long an exited process' output may stay open: a grandchild elsewhere may hold the pipe."""
-
-History = Callable[[Mark | None], AsyncIterator[bytes]]
-"""Gives the log up to a mark, and the unfinished lines there; up to its end for None."""
 
 
 class Stdio(Protocol):
@@ -47,67 +38,6 @@ class Stdio(Protocol):
 
     @property
     def pty(self) -> int | None: ...
-
-
-class AttachPoint:
-    """Where clients attach to a container: before its start, while it runs, across restarts."""
-
-    def __init__(self) -> None:
-        self._streams: Streams | None = None
-        self._waiting: dict[Attachment, asyncio.Future[Streams | None]] = {}
-        self._closed = False
-
-    async def attach(
-        self, conn: Duplex, options: AttachOptions, *, history: History | None = None
-    ) -> Ending:
-        """Connect a client until the process ends, the client leaves or detaches.
-
-        Before a start this waits for it, and no byte of the output is missed. `history` is sent
-        first; what a running process writes meanwhile follows without gap or repetition.
-        """
-        attachment = Attachment(conn, options)
-        if self._streams is not None:
-            return await self._streams.serve(attachment, history)
-        if history is not None:
-            async for chunk in history(None):
-                await conn.write(chunk)
-        if self._closed:
-            return Ending.EXITED
-        started: asyncio.Future[Streams | None] = asyncio.get_running_loop().create_future()
-        self._waiting[attachment] = started
-        gone = asyncio.ensure_future(conn.wait_closed())
-        try:
-            either: set[asyncio.Future[Any]] = {started, gone}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not started.done():
-                return Ending.GONE
-            streams = started.result()
-            return Ending.EXITED if streams is None else await streams.serve(attachment)
-        finally:
-            self._waiting.pop(attachment, None)
-            gone.cancel()
-
-    def close(self) -> None:
-        """The container is removed: whoever still waits for a start waits in vain."""
-        self._closed = True
-        self._hand_over(None)
-
-    def opened(self, streams: Streams) -> None:
-        """Called by `Streams.start`: the clients that wait become the process' clients."""
-        self._streams = streams
-        for attachment in self._waiting:
-            streams.adopt(attachment)
-        self._hand_over(streams)
-
-    def ended(self, streams: Streams) -> None:
-        if self._streams is streams:
-            self._streams = None
-
-    def _hand_over(self, streams: Streams | None) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for started in waiting.values():
-            if not started.done():
-                started.set_result(streams)
 
 
 class Streams:
@@ -129,13 +59,12 @@ class Streams:
         self._tty = tty
         self._stdin_once = stdin_once
         self._point = point
-        self._clients: set[Attachment] = set()
         self._outlet = Outlet(
             outputs, log, pump, deliver=self._deliver_soon, ended=self._output_over_soon
         )
+        self._clients = Audience(self._outlet)
         self._open = set(outputs)
         self._output_over = asyncio.Event()
-        self._watchdog: asyncio.TimerHandle | None = None
         self._marking = 0
         self._closed = False
 
@@ -189,7 +118,6 @@ class Streams:
         if self._output_over.is_set():
             attachment.finish()
         else:
-            attachment.progressed = self._maybe_relieved
             self._clients.add(attachment)
             self._outlet.heard = True
 
@@ -222,8 +150,7 @@ class Streams:
         except TimeoutError:
             self._outlet.cut_off()
             await self._output_over.wait()
-        for client in list(self._clients):
-            await self._flushed(client)
+        await self._clients.flushed()
 
     async def close(self) -> None:
         """The process is gone: end what is left of output, clients, input and log. Idempotent."""
@@ -237,8 +164,7 @@ class Streams:
 
         A later `start` over fresh copies of the descriptors continues where this ended.
         """
-        for client in self._clients:
-            client.finish()
+        self._clients.finish()
         await self._let_go()
 
     async def _let_go(self) -> None:
@@ -274,22 +200,12 @@ class Streams:
             self._all_over()
 
     def _deliver_soon(self, stream: str, data: bytes) -> None:
-        self._loop.call_soon_threadsafe(self._deliver, stream, data)
+        self._loop.call_soon_threadsafe(self._clients.deliver, stream, data)
 
     def _output_over_soon(self, stream: str) -> None:
         # The loop is closed when the daemon went down without closing us.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._one_over, stream)
-
-    def _deliver(self, stream: str, data: bytes) -> None:
-        for client in self._clients:
-            client.push(stream, data)
-        self._outlet.taken += len(data)
-        if self._congested():
-            self._outlet.congested = True
-            self._watch_for_stall()
-        else:
-            self._outlet.relieve()
 
     def _one_over(self, stream: str) -> None:
         self._open.discard(stream)
@@ -300,58 +216,12 @@ class Streams:
         self._output_over.set()
         if self._point is not None:
             self._point.ended(self)
-        for client in self._clients:
-            client.finish()
-
-    # Slow clients
-
-    def _congested(self) -> bool:
-        return any(client.buffered > CLIENT_BUFFER for client in self._clients)
-
-    def _watch_for_stall(self) -> None:
-        if self._watchdog is None:
-            before = {client: client.sent for client in self._clients}
-            check = functools.partial(self._drop_stalled, before)
-            self._watchdog = self._loop.call_later(STALL_SECONDS, check)
-
-    def _drop_stalled(self, before: dict[Attachment, int]) -> None:
-        self._watchdog = None
-        for client, sent in before.items():
-            full = client.buffered > CLIENT_BUFFER
-            if full and client.sent == sent and client in self._clients:
-                client.fail()
-                self._clients.discard(client)
-        if self._congested():
-            self._watch_for_stall()
-        else:
-            self._relieve()
-
-    def _maybe_relieved(self) -> None:
-        if self._outlet.congested and all(
-            client.buffered <= CLIENT_BUFFER // 2 for client in self._clients
-        ):
-            self._relieve()
-
-    def _relieve(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-            self._watchdog = None
-        self._outlet.congested = False
-        self._outlet.relieve()
-
-    async def _flushed(self, client: Attachment) -> None:
-        while not client.flushed.is_set():
-            sent = client.sent
-            try:
-                await asyncio.wait_for(client.flushed.wait(), STALL_SECONDS)
-            except TimeoutError:
-                if client.sent == sent:
-                    client.fail()
+        self._clients.finish()
 
     def _forget(self, attachment: Attachment) -> None:
         self._clients.discard(attachment)
         self._outlet.heard = bool(self._clients or self._marking)
-        self._maybe_relieved()
+        self._clients.maybe_relieve()
 
     # One client
 

@@ -10,10 +10,11 @@ from tests.unit.engine.containers.duplex import FakeDuplex
 from tests.unit.engine.containers.test_logs import container
 
 from naru.engine.containers.attach import Attach
+from naru.engine.containers.attach_point import AttachPoint
 from naru.engine.containers.attachment import AttachOptions
 from naru.engine.containers.logs import Logs
 from naru.engine.containers.pump import Pump
-from naru.engine.containers.streams import AttachPoint, Streams
+from naru.engine.containers.streams import Streams
 
 
 async def test_history_and_live_output_meet_without_gap_or_repetition(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import pytest
 from tests.unit.engine.containers.duplex import FakeDuplex
 
+from naru.engine.containers import audience
 from naru.engine.containers import streams as streams_module
+from naru.engine.containers.attach_point import AttachPoint
 from naru.engine.containers.attachment import AttachOptions, Ending
 from naru.engine.containers.multiplex import STDERR, STDOUT, frame
 from naru.engine.containers.pump import Pump
-from naru.engine.containers.streams import AttachPoint, Streams
+from naru.engine.containers.streams import Streams
 
 RAW = AttachOptions(mux=False)
 WITH_INPUT = AttachOptions(stdin=True, mux=False)
@@ -257,8 +259,8 @@ async def test_twenty_megabytes_pass_to_every_client(process: Process, pump: Pum
 async def test_a_stalled_client_is_dropped_and_freezes_nobody(
     process: Process, pump: Pump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams_module, "CLIENT_BUFFER", 100_000)
-    monkeypatch.setattr(streams_module, "STALL_SECONDS", 0.05)
+    monkeypatch.setattr(audience, "CLIENT_BUFFER", 100_000)
+    monkeypatch.setattr(audience, "STALL_SECONDS", 0.05)
     streams = start(process, pump)
     stalled, healthy = FakeDuplex(stalled=True), FakeDuplex()
     dropped = asyncio.create_task(streams.attach(stalled, RAW))
