@@ -7,31 +7,28 @@ the supervisor, so it survives the daemon; only its clients do not.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import functools
 import logging
 import secrets
 import signal
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from naru.engine.containers import detach_keys, security, transitions, users
+from naru.engine.containers import detach_keys, transitions
 from naru.engine.containers.attach_point import AttachPoint
-from naru.engine.containers.attachment import AttachOptions, Duplex, Ending
+from naru.engine.containers.attachment import Duplex, Ending
 from naru.engine.containers.collaborators import ExecRuntime, Exit
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.exec_process import ExecConfig, exec_process
-from naru.engine.containers.exec_store import ExecRecord, ExecStore
+from naru.engine.containers.exec_record import ExecRecord
+from naru.engine.containers.exec_store import ExecStore
 from naru.engine.containers.occurrences import occurrence
 from naru.engine.containers.pump import Pump
 from naru.engine.containers.streams import Stdio, Streams
 from naru.engine.tasks import Tasks
-from naru.runtime import capabilities
 from naru.spec.containers import ContainerRecord, Status
 from naru.spec.errors import Conflict, InvalidParameter
 
@@ -118,12 +115,12 @@ class Execs:
         run = self._runs[made.id] = _Run()
         attached = None
         if conn is not None:
-            attached = asyncio.ensure_future(run.point.attach(conn, _options(made)))
+            attached = asyncio.ensure_future(run.point.attach(conn, made.attach_options()))
             await asyncio.sleep(0)  # so that it waits at the attach point when output comes
         try:
             await self._launch(record, made, run, console_size or made.config.console_size)
         except BaseException as error:
-            self._store.save(_ended(made, getattr(error, "exit_code", 126)))
+            self._store.save(made.ended(getattr(error, "exit_code", 126)))
             self._runs.pop(made.id, None)
             run.point.close()
             if attached is not None:
@@ -160,29 +157,7 @@ class Execs:
 
     def inspect(self, exec_id: str) -> dict[str, Any]:
         """The body of `GET /exec/{id}/json`."""
-        found = self._store.get(exec_id)
-        config = found.config
-        process: dict[str, Any] = {
-            "tty": config.tty,
-            "entrypoint": config.cmd[0],
-            "arguments": config.cmd[1:],
-            "privileged": config.privileged,
-        }
-        if config.user:
-            process["user"] = config.user
-        return {
-            "ID": found.id,
-            "Running": found.running,
-            "ExitCode": found.exit_code,
-            "ProcessConfig": process,
-            "OpenStdin": config.attach_stdin,
-            "OpenStderr": config.attach_stderr,
-            "OpenStdout": config.attach_stdout,
-            "CanRemove": found.exit_code is not None,
-            "ContainerID": found.container_id,
-            "DetachKeys": base64.b64encode(found.detach_keys).decode(),
-            "Pid": found.pid,
-        }
+        return self._store.get(exec_id).inspected()
 
     async def resize(self, exec_id: str, height: int, width: int) -> None:
         found = self._store.get(exec_id)
@@ -215,7 +190,7 @@ class Execs:
                 stdio = await self._stdio(found.container_id, found.id)
                 if (stdio.stdin, stdio.stdout, stdio.stderr, stdio.pty) == (None,) * 4:
                     if not container.running:
-                        self._store.save(_ended(found, 137))
+                        self._store.save(found.ended(137))
                         self._runs.pop(found.id, None)
                     continue
                 run.streams = self._stream(self._runtime(container), found, run, stdio)
@@ -241,7 +216,10 @@ class Execs:
     async def _launch(
         self, record: ContainerRecord, made: ExecRecord, run: _Run, console_size: Sequence[int]
     ) -> None:
-        process = await asyncio.to_thread(self._process, record, made.config, console_size)
+        process = await asyncio.to_thread(
+            exec_process, record, made.config, console_size,
+            apparmor_profile=self._apparmor_profile, no_new_privileges=self._no_new_privileges,
+        )  # fmt: skip
         # Nobody waits for the record of it; the records keep the order of what they are told.
         run.told = self._tasks.spawn(
             self._tell(record, made, f"exec_start: {' '.join(made.config.cmd)}"),
@@ -266,37 +244,13 @@ class Execs:
             point=run.point,
         )
 
-    def _process(
-        self, record: ContainerRecord, config: ExecConfig, console_size: Sequence[int]
-    ) -> dict[str, Any]:
-        """Blocking: reads the container's own /etc/passwd and /etc/group."""
-        host = record.host_config
-        # By the process's root, not the layer's: mounts may lie over the files.
-        try:
-            accounts = users.read_accounts(Path(f"/proc/{record.state.pid}/root"))
-        except FileNotFoundError as error:  # it has just ended
-            raise Conflict(transitions.not_running(record)) from error
-        user = users.resolve(config.user or record.config.user, host.group_add, accounts)
-        options = security.parse(host.security_opt, no_new_privileges=self._no_new_privileges)
-        privileged = config.privileged or host.privileged
-        apparmor = options.apparmor or ("" if privileged else self._apparmor_profile)
-        return exec_process(
-            record,
-            config,
-            user=user,
-            capabilities=capabilities.effective(host.cap_add, host.cap_drop, privileged=privileged),
-            apparmor="" if config.privileged or apparmor == "unconfined" else apparmor,
-            no_new_privileges=options.no_new_privileges,
-            console_size=console_size if config.tty else (),
-        )
-
     async def _handle(self, ended: Exit) -> None:
         run = self._runs.pop(ended.exec_id or "", None)
         if run is not None and run.streams is not None:
             await run.streams.drained()
         found = self._store.find(ended.exec_id or "")
         if found is not None and found.exit_code is None:
-            self._store.save(_ended(found, ended.status, at=ended.at))
+            self._store.save(found.ended(ended.status, at=ended.at))
         else:
             found = None  # it is known, from a former daemon
         if run is not None:
@@ -327,24 +281,6 @@ def _must_take_execs(record: ContainerRecord) -> None:
     transitions.must_run(record)
     if record.state.status is Status.PAUSED:
         raise Conflict(f"Container {record.id} is paused, unpause the container before exec")
-
-
-def _options(made: ExecRecord) -> AttachOptions:
-    config = made.config
-    return AttachOptions(
-        stdin=config.attach_stdin,
-        stdout=config.attach_stdout,
-        stderr=config.attach_stderr,
-        detach_keys=made.detach_keys or detach_keys.DEFAULT,
-        mux=not config.tty,
-    )
-
-
-def _ended(record: ExecRecord, exit_code: int, *, at: int | None = None) -> ExecRecord:
-    ended_at = time.time_ns() if at is None else at
-    return msgspec.structs.replace(
-        record, started=True, exit_code=exit_code, pid=0, ended_at=ended_at
-    )
 
 
 async def _either(*waits: Awaitable[object]) -> None:

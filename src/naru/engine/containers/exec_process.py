@@ -1,4 +1,4 @@
-"""A further process in a running container, as the OCI runtime takes it. Pure."""
+"""A further process in a running container, as the OCI runtime takes it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 from msgspec import field
 
-from naru.engine.containers import oci_config
+from naru.engine.containers import oci_config, security, transitions, users
 from naru.engine.containers.oci_config import Setting
-from naru.engine.containers.users import User
+from naru.runtime import capabilities
 from naru.spec.api import Api
 from naru.spec.containers import ContainerRecord
+from naru.spec.errors import Conflict
 
 
 class ExecConfig(Api, frozen=True, kw_only=True):
@@ -35,15 +36,39 @@ class ExecConfig(Api, frozen=True, kw_only=True):
 def exec_process(
     record: ContainerRecord,
     config: ExecConfig,
+    console_size: Sequence[int],
     *,
-    user: User,
-    capabilities: Sequence[str],
-    apparmor: str,
+    apparmor_profile: str,
     no_new_privileges: bool,
-    console_size: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """The container's own process with what the exec asks for in its place."""
-    replaced = msgspec.structs.replace(
+    """The container's own process with what the exec asks for in its place.
+
+    Blocks: reads the container's own /etc/passwd and /etc/group. The last two are the daemon's.
+    """
+    host = record.host_config
+    # By the process's root, not the layer's: mounts may lie over the files.
+    try:
+        accounts = users.read_accounts(Path(f"/proc/{record.state.pid}/root"))
+    except FileNotFoundError as error:  # it has just ended
+        raise Conflict(transitions.not_running(record)) from error
+    options = security.parse(host.security_opt, no_new_privileges=no_new_privileges)
+    privileged = config.privileged or host.privileged
+    apparmor = options.apparmor or ("" if privileged else apparmor_profile)
+    setting = Setting(
+        rootfs=Path("/"),
+        user=users.resolve(config.user or record.config.user, host.group_add, accounts),
+        capabilities=capabilities.effective(host.cap_add, host.cap_drop, privileged=privileged),
+        cgroups_path="",
+        apparmor="" if config.privileged or apparmor == "unconfined" else apparmor,
+        no_new_privileges=options.no_new_privileges,
+    )
+    return oci_config.process(_replaced(record, config, console_size), setting)
+
+
+def _replaced(
+    record: ContainerRecord, config: ExecConfig, console_size: Sequence[int]
+) -> ContainerRecord:
+    return msgspec.structs.replace(
         record,
         path=config.cmd[0],
         args=config.cmd[1:],
@@ -53,14 +78,7 @@ def exec_process(
             env=[*record.config.env, *config.env],
             working_dir=config.working_dir or record.config.working_dir,
         ),
-        host_config=msgspec.structs.replace(record.host_config, console_size=list(console_size)),
+        host_config=msgspec.structs.replace(
+            record.host_config, console_size=list(console_size) if config.tty else []
+        ),
     )
-    setting = Setting(
-        rootfs=Path("/"),
-        user=user,
-        capabilities=capabilities,
-        cgroups_path="",
-        apparmor=apparmor,
-        no_new_privileges=no_new_privileges,
-    )
-    return oci_config.process(replaced, setting)

@@ -11,30 +11,13 @@ from typing import Final
 
 import msgspec
 
-from naru.engine.containers.exec_process import ExecConfig
+from naru.engine.containers.exec_record import ExecRecord
 from naru.spec.errors import no_such_exec
 
 log = logging.getLogger(__name__)
 
 _KEPT_SECONDS: Final = 300
 """How long the exit code of an exec can be asked for; dockerd forgets after five minutes, too."""
-
-
-class ExecRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """`exit_code` None: it has not ended. Times are ns since the epoch."""
-
-    id: str
-    container_id: str
-    config: ExecConfig
-    detach_keys: bytes
-    started: bool = False
-    pid: int = 0
-    exit_code: int | None = None
-    ended_at: int = 0
-
-    @property
-    def running(self) -> bool:
-        return self.started and self.exit_code is None
 
 
 class ExecStore:
