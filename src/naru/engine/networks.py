@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from naru.engine.networking.connections import Connections, Containers
 from naru.engine.networking.creation import NetworkCreate
 from naru.engine.networking.leases import AddressBook
 from naru.engine.networking.name_files import FileWriter, NameFiles, refresh
+from naru.engine.networking.predefined import make_predefined
 from naru.engine.networking.pruning import Pruning
 from naru.engine.networking.sandboxes import Sandboxes
 from naru.engine.networking.settings import NetworkSettings
@@ -93,7 +93,7 @@ class Networks:
         known = [network for network in self._catalog.all() if network.driver == "bridge"]
         stored = [network for network in known if network.name != "bridge"]
         await self._plane.start([bridge.rules_of(network) for network in known])
-        await self._make_predefined()
+        await make_predefined(self._records, self._catalog, self._plane, self._settings)
         for network in stored:
             try:
                 await self._plane.create(network)
@@ -180,7 +180,7 @@ class Networks:
                 raise Conflict(f"network with name {request.name} already exists")
             record = creation.record(
                 request,
-                taken=self._subnets(),
+                taken=self._catalog.subnets(),
                 occupied=await self._plane.host_networks(),
                 settings=self._settings,
             )
@@ -282,41 +282,6 @@ class Networks:
             raise Conflict(f"cannot join network of a non running container: {other.id}")
         return Attachment(Path(f"/proc/{other.state.pid}/ns/net"), {}, {})
 
-    async def _make_predefined(self) -> None:
-        known = self._catalog.named("bridge")
-        changes = []
-        if self._settings.bridge:
-            existing = await self._plane.bridge_addresses(self._settings.bridge)
-            own = {str(ip_network(text, strict=False)) for text in _cidrs(existing)}
-            hosts = await self._plane.host_networks()
-            record = creation.default_bridge(
-                known,
-                settings=self._settings,
-                existing=existing,
-                taken=[
-                    *(network for network in hosts if str(network) not in own),
-                    *self._subnets(without="bridge"),
-                ],
-            )
-            await self._plane.create(record)
-            if record != known:
-                changes.append(put(self._records.networks, record))
-        elif known is not None:
-            changes.append(delete(self._records.networks, known.id))
-        for name, driver in (("host", "host"), ("none", "null")):
-            if self._catalog.named(name) is None:
-                changes.append(put(self._records.networks, creation.predefined(name, driver)))
-        if changes:
-            await self._records.commit(*changes)
-
-    def _subnets(self, without: str = "") -> list[Any]:
-        return [
-            ip_network(pool.subnet, strict=False)
-            for network in self._catalog.all()
-            if network.name != without
-            for pool in network.ipam.config
-        ]
-
     def _in_use(self, network: NetworkRecord) -> bool:
         return bool(self._addresses.active(network.id))
 
@@ -331,7 +296,3 @@ class Networks:
             self._tasks.spawn(
                 self._records.commit(events=happened), name="recording network events"
             )
-
-
-def _cidrs(addresses: Iterable[str]) -> Iterable[str]:
-    return (text for text in addresses if not text.startswith("fe80:"))

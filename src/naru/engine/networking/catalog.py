@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from naru.spec.errors import InvalidParameter, no_such_network
 from naru.spec.networks import NetworkRecord
@@ -45,6 +46,15 @@ class Catalog:
         if not starting:
             raise no_such_network(ref)
         return starting[0]
+
+    def subnets(self, *, without: str = "") -> list[IPv4Network | IPv6Network]:
+        """Those of all networks, but for one of that name."""
+        return [
+            ip_network(pool.subnet, strict=False)
+            for network in self.all()
+            if network.name != without
+            for pool in network.ipam.config
+        ]
 
 
 def is_user_defined(name: str) -> bool:
