@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -78,7 +78,7 @@ class LayerTree:
         self.root = _directory_node()
         self.tar_blocks = 0
         self.content = 0  # bytes of all files and links together, as Docker counts
-        self.has_implied = False  # whether there are directories that no member speaks of
+        self._has_implied = False  # there were directories that no member had spoken of
         self._last = (b"", self.root)  # the directory of the last member, and its path as given
 
     def read(self, tar: BinaryIO) -> None:
@@ -88,20 +88,29 @@ class LayerTree:
             self._add(entry, reader.offset)
         self.tar_blocks = -(-reader.offset // BLOCK)
 
+    @property
+    def implied(self) -> list[str]:
+        """Directories that no member speaks of, only of their content."""
+        return sorted(path for path, _ in self._implied())
+
     def adopt(self, below: Callable[[str], Path | None]) -> None:
         """Give directories that no member speaks of the attributes of those `below`."""
-        pending = [("", self.root)]
+        for path, directory in self._implied():
+            if (found := below(path)) is not None:
+                status = os.stat(found)
+                directory.mode, directory.mtime = status.st_mode, status.st_mtime_ns
+                directory.uid, directory.gid = status.st_uid, status.st_gid
+
+    def _implied(self) -> Iterator[tuple[str, Node]]:
+        pending = [("", self.root)] if self._has_implied else []
         while pending:
             above, node = pending.pop()
             for name, child in (node.children or {}).items():
-                if child.children is None:
-                    continue
-                path = above + os.fsdecode(name)
-                pending.append((path + "/", child))
-                if child.implied and (found := below(path)) is not None:
-                    status = os.stat(found)
-                    child.mode, child.mtime = status.st_mode, status.st_mtime_ns
-                    child.uid, child.gid = status.st_uid, status.st_gid
+                if child.children is not None:
+                    path = above + os.fsdecode(name)
+                    pending.append((path + "/", child))
+                    if child.implied:
+                        yield path, child
 
     def _add(self, entry: Entry, data_offset: int) -> None:
         raw = entry.name.encode("utf-8", "surrogateescape").rstrip(b"/")
@@ -193,7 +202,7 @@ class LayerTree:
             child = children.get(part)
             if child is None:
                 child = _directory_node()
-                child.implied = self.has_implied = True
+                child.implied = self._has_implied = True
                 self._replace(path[-1], part, child)
             if stat.S_ISLNK(child.mode):
                 links += 1

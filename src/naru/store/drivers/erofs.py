@@ -29,7 +29,15 @@ from naru.kernel.mounts import Mount
 from naru.spec.errors import Unsupported
 from naru.store.diff import usage_of
 from naru.store.driver import Change, Usage
-from naru.store.drivers.erofs_backing import BACKINGS, FILES, IMAGE, TAR, TREE, Backing, refusal_of
+from naru.store.drivers.erofs_backing import (
+    BACKINGS,
+    FILES,
+    IMAGE,
+    TAR,
+    TREE,
+    Backing,
+    first_possible,
+)
 from naru.store.drivers.homes import Homes, make_directory, size_option, written
 from naru.store.drivers.probe import backing_filesystem, overlay_refusal
 from naru.store.erofs_format import Unmappable
@@ -65,7 +73,7 @@ class Erofs:
         self._homes = Homes(root, self.name, size_option(self.name, options))
         if refusal := overlay_refusal(root, userxattr=False):
             raise Unsupported(f"driver not supported: erofs: {refusal}")
-        self._backing = _first_possible(backings, root)
+        self._backing = first_possible(backings, root)
         # Devices are waited for.
         self.mounts_slowly = self._backing.loops
         self._follow_block_size()
@@ -126,7 +134,7 @@ class Erofs:
                 tar.flush()
                 self._write_image(home, tree, tar, below)
                 content = tree.content
-                implied = ["."] if tree.has_implied else []
+                implied = tree.implied
             except Unmappable:
                 copied.drain()
                 tar.seek(0)
@@ -145,10 +153,8 @@ class Erofs:
         implied = _noted(home)
         if parent is not None:
             (home / "lower").write_text("\n".join([parent, *self._lower(parent)]))
-            if implied and (home / IMAGE).exists():
-                self._remake_image(layer)
-            elif implied:
-                self._below(layer).adopt(implied)
+            if implied:
+                self._take_after(layer, implied)
         (home / _UNPLACED).unlink(missing_ok=True)
 
     def tar_size(self, layer: str) -> int | None:
@@ -182,6 +188,14 @@ class Erofs:
         with (home / TAR).open("rb") as tar:
             tree.read(tar)
             self._write_image(home, tree, tar, self._below(layer).below)
+
+    def _take_after(self, layer: str, implied: Sequence[str]) -> None:
+        """Directories that the layer's tar did not speak of are as those of the layers below."""
+        below = self._below(layer)
+        if not (self._homes[layer] / IMAGE).exists():
+            below.adopt(implied)
+        elif any(below.below(path) is not None for path in implied):
+            self._remake_image(layer)
 
     def _follow_block_size(self) -> None:
         """Make the images anew where another kernel has made them for itself."""
@@ -286,14 +300,3 @@ def _noted(home: Path) -> list[str]:
     except FileNotFoundError:
         return []
     return implied
-
-
-def _first_possible(backings: Sequence[Backing], root: Path) -> Backing:
-    refusals = []
-    for backing in backings:
-        if (refusal := refusal_of(backing, root)) is None:
-            return backing
-        refusals.append(f"by {backing.words} ({backing.since}): {refusal}")
-    raise Unsupported(
-        f"driver not supported: erofs: no image can be mounted: {'; '.join(refusals)}"
-    )

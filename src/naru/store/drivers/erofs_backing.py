@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from naru.kernel import mounts
 from naru.kernel.loop import ReadOnlyLoop
 from naru.kernel.mounts import Mount
+from naru.spec.errors import Unsupported
 from naru.store.drivers.probe import filesystems
 from naru.store.erofs_format import SUPER_OFFSET, read_offsets
 from naru.store.erofs_image import write_image
@@ -44,6 +46,18 @@ LOOPS: Final = Backing("loop devices", 512, True, "Linux 6.4")
 WIDE_LOOPS: Final = Backing("loop devices, 4096-byte blocks", 4096, True, "Linux 5.16")
 BACKINGS: Final = (FILES, LOOPS, WIDE_LOOPS)
 """The first that the kernel can is the best: fewest devices, and no copies of files' ends."""
+
+
+def first_possible(backings: Sequence[Backing], root: Path) -> Backing:
+    """Raise `Unsupported` where the kernel can do none of them."""
+    refusals = []
+    for backing in backings:
+        if (refusal := refusal_of(backing, root)) is None:
+            return backing
+        refusals.append(f"by {backing.words} ({backing.since}): {refusal}")
+    raise Unsupported(
+        f"driver not supported: erofs: no image can be mounted: {'; '.join(refusals)}"
+    )
 
 
 def refusal_of(backing: Backing, root: Path) -> str | None:
