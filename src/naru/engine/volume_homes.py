@@ -1,24 +1,20 @@
-"""The directories of volumes on the disk, `<root>/<volume>/_data`, and what is mounted there.
+"""The directories of volumes on the disk, `<root>/<volume>/_data`.
 
 It knows no records. Everything blocks, and is for worker threads.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import shutil
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from naru.engine.volume_options import option_mount, without_secrets
 from naru.kernel import mounts
 from naru.kernel.quota import ProjectQuota
-from naru.spec.errors import InternalError, InvalidParameter
-from naru.spec.volumes import VolumeRecord
+from naru.spec.errors import InvalidParameter
 from naru.store.removal import remove_tree
 from naru.store.sizes import parse_size
 
@@ -98,35 +94,3 @@ class VolumeHomes:
 def volume_of(name: str) -> str:
     """The volume that a directory is, or once was, of."""
     return name.partition(_REMOVING + "-")[0]
-
-
-def mount(record: VolumeRecord) -> None:
-    """Mount what the volume's options name. Idempotent."""
-    target = Path(record.mountpoint)
-    if mounts.is_mounted(target):
-        return
-    try:
-        mounts.mount(option_mount(record.options, target, _resolve))
-    except OSError as error:
-        text = without_secrets(str(error), record.options)
-        raise InternalError(f"failed to mount local volume: {text}") from None
-
-
-def unmount(target: Path) -> None:
-    """Idempotent; what is busy is detached."""
-    while mounts.is_mounted(target):
-        try:
-            mounts.unmount(target, detach=False)
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            mounts.unmount(target)
-
-
-def _resolve(host: str) -> str:
-    try:
-        return str(socket.getaddrinfo(host, None)[0][4][0])
-    except OSError as error:
-        raise InternalError(
-            f"error resolving passed in network volume address: {host}: {error}"
-        ) from error

@@ -16,13 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from naru.engine import volume_homes
 from naru.engine.volume_copy import copy_up
 from naru.engine.volume_filters import Filters, check_filters, flag, matches
 from naru.engine.volume_homes import Leftover, VolumeHomes, volume_of
+from naru.engine.volume_mounts import VolumeMounts, names_volume
 from naru.engine.volume_options import check_name, check_options, needs_mount
-from naru.kernel import mounts
-from naru.spec.containers import ContainerRecord
 from naru.spec.errors import Conflict, InternalError, NoSpace, NotFound, no_such_volume
 from naru.spec.events import Event
 from naru.spec.volumes import VolumeRecord
@@ -56,7 +54,7 @@ class Volumes:
         self._records = records
         self._room = room
         self._locks = NamedLocks()
-        self._mounted: dict[str, set[str]] = {}  # volume -> containers for which it is mounted
+        self._mounts = VolumeMounts(records)
         self._pruning = False
 
     async def create(
@@ -124,7 +122,7 @@ class Volumes:
 
     def users(self, name: str) -> list[str]:
         """Ids of the containers whose record names the volume."""
-        return [c.id for c in self._records.containers.values() if _names(c, name)]
+        return [c.id for c in self._records.containers.values() if names_volume(c, name)]
 
     async def mount(
         self,
@@ -138,9 +136,7 @@ class Volumes:
         """Make the volume's tree ready for a container -> where it is. Idempotent per container."""
         async with self._locks.hold(name):
             record = self.get(name)
-            if needs_mount(record.options):
-                await asyncio.to_thread(volume_homes.mount, record)
-            self._mounted.setdefault(name, set()).add(container_id)
+            await self._mounts.hold(record, container_id)
         await self._tell(
             record,
             "mount",
@@ -154,15 +150,11 @@ class Volumes:
     async def unmount(self, name: str, container_id: str) -> None:
         """The container needs it no longer. Idempotent, and right after a restart of the daemon."""
         async with self._locks.hold(name):
-            holders = self._mounted.get(name, set())
-            holders.discard(container_id)
-            if not holders:
-                self._mounted.pop(name, None)
+            self._mounts.forget(name, container_id)
             record = self._records.volumes.get(name)
             if record is None:
                 return
-            if needs_mount(record.options) and not holders and not self._runs(name, container_id):
-                await asyncio.to_thread(volume_homes.unmount, Path(record.mountpoint))
+            await self._mounts.release(record, but=container_id)
         await self._tell(record, "unmount", container=container_id)
 
     async def populate(self, name: str, rootfs: Path, destination: str) -> None:
@@ -173,24 +165,18 @@ class Volumes:
         """
         async with self._locks.hold(name):
             record = self.get(name)
-            mounted = needs_mount(record.options)
-            if mounted:
-                await asyncio.to_thread(volume_homes.mount, record)
             try:
-                target = Path(record.mountpoint)
-                meter = unmetered
-                if self._room is not None and not mounted:
-                    # `volumes` may be a disk of its own: it is that one which must not fill.
-                    meter = Room(target, self._room.floor).meter(f"populating volume {name}")
-                await asyncio.to_thread(copy_up, target, rootfs, destination, meter)
+                async with self._mounts.shown(record) as target:
+                    meter = unmetered
+                    if self._room is not None and not needs_mount(record.options):
+                        # `volumes` may be a disk of its own: it is that one which must not fill.
+                        meter = Room(target, self._room.floor).meter(f"populating volume {name}")
+                    await asyncio.to_thread(copy_up, target, rootfs, destination, meter)
             except OSError as error:
                 failed = f"failed to populate volume: error copying {destination} to {name}"
                 if is_full(error):
                     raise NoSpace(f"no space left on device: {failed}: {error}") from error
                 raise InternalError(f"{failed}: {error}") from error
-            finally:
-                if mounted and not self._mounted.get(name) and not self._runs(name, ""):
-                    await asyncio.to_thread(volume_homes.unmount, Path(record.mountpoint))
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """`Conflict` while a container names it; `force` forgives a volume that is not there."""
@@ -200,7 +186,7 @@ class Volumes:
                 if force:
                     return
                 raise no_such_volume(name)
-            if users := sorted({*self.users(name), *self._mounted.get(name, ())}):
+            if users := sorted({*self.users(name), *self._mounts.holders(name)}):
                 raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
             await self._remove(record)
 
@@ -283,10 +269,7 @@ class Volumes:
 
     async def _remove(self, record: VolumeRecord) -> None:
         name = record.name
-        if needs_mount(record.options):
-            await asyncio.to_thread(volume_homes.unmount, Path(record.mountpoint))
-            if mounts.is_mounted(Path(record.mountpoint)):
-                raise InternalError(f"remove {name}: {record.mountpoint} is still mounted")
+        await self._mounts.end(record)
         # The record first: a directory without one is rubbish that `recover` knows.
         event = _event("destroy", record)
         await self._records.commit(delete(self._records.volumes, name), events=[event])
@@ -298,14 +281,8 @@ class Volumes:
         except OSError as error:
             _log.warning("volumes: the remains of %s are not removed: %s", name, error)
 
-    def _runs(self, name: str, but: str) -> bool:
-        return any(
-            container.running and container.id != but and _names(container, name)
-            for container in self._records.containers.values()
-        )
-
     def _used_names(self) -> set[str]:
-        used = {name for name, holders in self._mounted.items() if holders}
+        used = self._mounts.held()
         for container in self._records.containers.values():
             used.update(mount.name for mount in container.mounts if mount.type == "volume")
         return used
@@ -317,7 +294,3 @@ class Volumes:
 def _event(action: str, record: VolumeRecord, **attributes: str) -> Event:
     given = {"driver": record.driver, **attributes}
     return Event(type="volume", action=action, actor_id=record.name, attributes=given)
-
-
-def _names(container: ContainerRecord, volume: str) -> bool:
-    return any(mount.type == "volume" and mount.name == volume for mount in container.mounts)
