@@ -20,14 +20,7 @@ from naru.spec.errors import InternalError, NoSpace, NotFound
 from naru.spec.layers import LayerRecord
 from naru.store.compression import Readable
 from naru.store.diff_stream import take_diff
-from naru.store.driver import (
-    Change,
-    KeepsMounts,
-    MountsSlowly,
-    Releases,
-    StorageDriver,
-    Usage,
-)
+from naru.store.driver import Change, KeepsMounts, MountsSlowly, Releases, StorageDriver, Usage
 from naru.store.mounting import mount_all, mount_writable, unmount_all, unmount_layer
 from naru.store.named_locks import NamedLocks
 from naru.store.records import Records
@@ -233,7 +226,7 @@ class LayerStore(SharedLayers):
 
     async def unused(self) -> list[LayerRecord]:
         """What `release_unused` would remove."""
-        await asyncio.gather(*self._belated, return_exceptions=True)
+        await self._holds.settled()
         async with self._sweeping:
             return self._unused()
 
@@ -246,7 +239,7 @@ class LayerStore(SharedLayers):
     async def close(self) -> None:
         """Wait for the work under way. Containers' mounts stay: they may run in them."""
         await self._making.close()
-        await asyncio.gather(*self._belated, return_exceptions=True)
+        await self._holds.settled()
         if isinstance(self.driver, KeepsMounts):
             await self._run(self._quick, self.driver.close)
         await asyncio.to_thread(self._bulk.shutdown)

@@ -23,6 +23,7 @@ from naru.spec.errors import InternalError, NaruError, NoSpace, NotFound
 from naru.spec.layers import INIT, LayerRecord, chain_id
 from naru.store.compression import Readable
 from naru.store.driver import Stages, StorageDriver
+from naru.store.holds import Holds
 from naru.store.initlayer import make_init_layer
 from naru.store.making import Making
 from naru.store.needed import needed_layers
@@ -66,9 +67,7 @@ class SharedLayers:
         self._unrecorded: set[str] = set()
         """Storage ids on disk whose record is not there yet, or gone before them."""
         self._making = Making(records.layers.get)
-        self._held: dict[str, int] = {}
-        self._passed_over: set[str] = set()  # held ones that the last removal has left for that
-        self._belated: set[asyncio.Future[list[LayerRecord]]] = set()
+        self._holds = Holds(self.release_unused)
         self._sweeping = asyncio.Lock()
         # Unpacking is long, taking down a mount can be (900 ms were seen): neither waits for
         # the other, nor for whatever else uses the loop's default executor.
@@ -119,30 +118,20 @@ class SharedLayers:
 
     def acquire(self, chain: str) -> None:
         """Keep a layer that no image or container record needs yet."""
-        self._held[chain] = self._held.get(chain, 0) + 1
+        self._holds.take(chain)
 
     def release(self, chain: str) -> None:
         """Undo one `acquire` or `register`.
 
         It removes nothing (see `release_unused`), but for what was kept from a removal by this.
         """
-        left = self._held.get(chain, 0) - 1
-        if left > 0:
-            self._held[chain] = left
-            return
-        self._held.pop(chain, None)
-        if chain in self._passed_over:
-            task = asyncio.ensure_future(self.release_unused())
-            self._belated.add(task)
-            task.add_done_callback(self._belated.discard)
+        self._holds.drop(chain)
 
     async def release_unused(self) -> list[LayerRecord]:
         """Remove the layers that no image, container, holder or other layer needs -> those."""
         async with self._sweeping:
             unused = self._unused()
-            # Of what only holders need, the last one to let go comes back here.
-            needed = needed_layers(self._records, making=self._making)
-            self._passed_over = set(self._held) - needed
+            self._holds.pass_over(needed_layers(self._records, making=self._making))
             await self._forget(unused)
         await self._remove_forgotten(unused)
         return unused
@@ -200,7 +189,6 @@ class SharedLayers:
         below = self.storage_id(parent) if parent else None
         self.check_room("making a container's layer")
         storage_id = secrets.token_hex(32)
-
         target = self.target(storage_id)
         with self._unrecorded_yet(storage_id):
             try:
@@ -307,7 +295,7 @@ class SharedLayers:
 
     def _unused(self) -> list[LayerRecord]:
         """With `_sweeping` held."""
-        needed = needed_layers(self._records, making=self._making, held=self._held)
+        needed = needed_layers(self._records, making=self._making, held=self._holds)
         return [r for r in self._records.layers.values() if r.chain_id not in needed]
 
     async def _remove_unless_needed(self, key: str, chain: str) -> None:
@@ -315,7 +303,7 @@ class SharedLayers:
         async with self._sweeping:
             record = self._records.layers.get(key)
             containers = self._records.containers.values()
-            if record is None or key in self._held or any(c.chain_id == chain for c in containers):
+            if record is None or key in self._holds or any(c.chain_id == chain for c in containers):
                 return
             await self._forget([record])
         await self._remove_forgotten([record])
