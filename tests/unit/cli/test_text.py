@@ -13,28 +13,6 @@ from naru.cli.output import listing, table
 from naru.cli.streams import Demultiplexer, DetachKeys, parse_detach_keys
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.4, "Less than a second"),
-        (1, "1 second"),
-        (59, "59 seconds"),
-        (60, "About a minute"),
-        (119, "About a minute"),
-        (120, "2 minutes"),
-        (3600, "About an hour"),
-        (2 * 3600, "2 hours"),
-        (47 * 3600, "47 hours"),
-        (48 * 3600, "2 days"),
-        (14 * 86400, "2 weeks"),
-        (60 * 86400, "2 months"),
-        (730 * 86400, "2 years"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert units.human_duration(seconds) == text
-
-
 def test_sizes() -> None:
     assert [units.human_size(n) for n in (0, 999, 1000, 1_982_256, 77_800_000)] == [
         "0B", "999B", "1kB", "1.98MB", "77.8MB",

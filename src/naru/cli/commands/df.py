@@ -9,7 +9,8 @@ from naru.cli.failures import CliError
 from naru.cli.filters import shorten
 from naru.cli.flags import Parser
 from naru.cli.output import listing, table
-from naru.cli.units import human_duration, human_size, human_size4, short_id
+from naru.cli.units import human_size, human_size4, short_id
+from naru.spec.durations import in_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def details(usage: dict[str, Any], now: float) -> str:
               "CONTAINERS"]]  # fmt: skip
     for image in usage.get("Images") or []:
         repository, tag, _ = names_of(image, digests=False)[0]
-        ago = human_duration(now - image["Created"]) + " ago"
+        ago = in_words(now - image["Created"]) + " ago"
         shared = max(image["SharedSize"], 0)
         lines.append(
             [repository, tag, short_id(image["Id"]), ago,
@@ -109,7 +110,7 @@ def details(usage: dict[str, Any], now: float) -> str:
         mounts = sum(1 for mount in item.get("Mounts") or [] if mount.get("Driver") == "local")
         lines.append(
             [short_id(item["Id"]), item["Image"], f'"{shorten(item["Command"], 20)}"', str(mounts),
-             human_size(item.get("SizeRw") or 0), human_duration(now - item["Created"]) + " ago",
+             human_size(item.get("SizeRw") or 0), in_words(now - item["Created"]) + " ago",
              item["Status"], ",".join(name.removeprefix("/") for name in item["Names"])]
         )  # fmt: skip
     text += "\nContainers space usage:\n\n" + table(lines)

@@ -10,7 +10,8 @@ from naru.cli.filters import shorten
 from naru.cli.flags import Parser
 from naru.cli.output import listing
 from naru.cli.times import rfc3339_local
-from naru.cli.units import human_duration, human_size, short_id
+from naru.cli.units import human_size, short_id
+from naru.spec.durations import in_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> None:
         created = item["Created"]
         by = item["CreatedBy"].replace("\t", " ")
         at = rfc3339_local(created) if created > 0 else "N/A"
-        ago = human_duration(now - created) + " ago" if created > 0 else "N/A"
+        ago = in_words(now - created) + " ago" if created > 0 else "N/A"
         rows.append(
             {
                 "ID": item["Id"] if full else short_id(item["Id"]),

@@ -10,7 +10,8 @@ from naru.cli.filters import filters
 from naru.cli.flags import Parser
 from naru.cli.output import listing
 from naru.cli.times import go_time
-from naru.cli.units import human_duration, human_size, human_size4, short_id
+from naru.cli.units import human_size, human_size4, short_id
+from naru.spec.durations import in_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,9 +84,7 @@ def rows_of(
                     "Repository": repository,
                     "Tag": tag,
                     "Digest": digest,
-                    "CreatedSince": (
-                        human_duration(now - created) + " ago" if created > 0 else "N/A"
-                    ),
+                    "CreatedSince": (in_words(now - created) + " ago" if created > 0 else "N/A"),
                     "CreatedAt": go_time(created) if created > 0 else "N/A",
                     "Size": human_size(size),
                     "VirtualSize": human_size4(size),

@@ -10,7 +10,8 @@ from naru.cli.filters import filters, labels_text, shorten
 from naru.cli.flags import Parser
 from naru.cli.output import listing
 from naru.cli.times import go_time
-from naru.cli.units import human_duration, human_size, short_id
+from naru.cli.units import human_size, short_id
+from naru.spec.durations import in_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def row(item: dict[str, Any], now: float, *, full: bool) -> dict[str, object]:
         "Image": image,
         "Command": '"' + command.replace("\\", "\\\\").replace('"', '\\"') + '"',
         "CreatedAt": go_time(item["Created"]),
-        "RunningFor": human_duration(now - item["Created"]) + " ago",
+        "RunningFor": in_words(now - item["Created"]) + " ago",
         "Status": item["Status"],
         "State": item.get("State", ""),
         "Ports": ports_text(item.get("Ports")),

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from naru.engine.containers.durations import in_words
 from naru.spec.containers import ContainerState, Health, Status
+from naru.spec.durations import in_words
 from naru.spec.oci import format_time
 
 _SECOND = 10**9

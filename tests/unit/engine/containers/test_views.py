@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from naru.engine.containers import filters, merge, ports, shown, status, top
-from naru.engine.containers.durations import in_words
 from naru.engine.containers.filters import Lookups
 from naru.engine.containers.listing import command_line, descendants, published
 from naru.spec.containers import (
@@ -125,26 +124,6 @@ def test_prune_filters() -> None:
     assert filters.moment("1970-01-01T00:00:07Z", now) == 7 * SECOND
     with pytest.raises(InvalidParameter):
         filters.moment("yesterday", now)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.4, "Less than a second"),
-        (1, "1 second"),
-        (45, "45 seconds"),
-        (60, "About a minute"),
-        (150, "2 minutes"),
-        (3600, "About an hour"),
-        (3600 * 40, "40 hours"),
-        (3600 * 24 * 3, "3 days"),
-        (3600 * 24 * 15, "2 weeks"),
-        (3600 * 24 * 70, "2 months"),
-        (3600 * 24 * 365 * 3, "3 years"),
-    ],
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
 
 
 @pytest.mark.parametrize(
