@@ -43,7 +43,7 @@ format:          ## rewrite the sources in the house format
 
 lock:            ## resolve the dependencies anew (needs uv)
 	uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --extra fast -q pyproject.toml -o requirements.lock --upgrade
-	uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --extra fast --group dev -q pyproject.toml -o requirements-dev.lock --upgrade
+	uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --extra fast --extra deflate --group dev -q pyproject.toml -o requirements-dev.lock --upgrade
 
 clean:           ## remove what the checkout made for itself
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

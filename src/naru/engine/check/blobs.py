@@ -6,10 +6,13 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from naru.engine.check.finding import Finding
 from naru.engine.images.library import Library
 from naru.spec.errors import NotFound
-from naru.store.records import delete
+from naru.store.recipes import notes_of
+from naru.store.records import delete, put
 
 
 class BlobInspection:
@@ -33,6 +36,12 @@ class BlobInspection:
         for blob in self._library.records.blobs.values():
             # It is remembered how or where it may be had, and no file is kept of it.
             elsewhere = not blob.kept and blob.id in needed
+            notes = notes_of(blob.recipe)
+            if elsewhere and notes and not self._library.blobs.has(notes):
+                yield Finding(
+                    "missing-blob", notes, f"layer {blob.id} cannot be compressed again without it",
+                    functools.partial(self._forget_recipe, blob.id), "forget how it was made",
+                )  # fmt: skip
             if elsewhere or self._library.blobs.has(blob.id):
                 continue
             if not self._library.blobs.is_leased(blob.id):
@@ -94,6 +103,12 @@ class BlobInspection:
         if record is None or not record.recipe:
             await self._forget(digest)
         await asyncio.to_thread(self._library.blobs.remove, digest)
+
+    async def _forget_recipe(self, digest: str) -> None:
+        records = self._library.records
+        if (blob := records.blobs.get(digest)) is not None:
+            forgetting = msgspec.structs.replace(blob, recipe="")
+            await records.commit(put(records.blobs, forgetting))
 
     async def _forget(self, digest: str) -> None:
         records = self._library.records

@@ -21,6 +21,7 @@ from naru.spec.oci import Descriptor, ImageConfig, Platform, digest_of, parse_ti
 from naru.spec.reference import Reference
 from naru.store.blobs import BlobStore, Lease
 from naru.store.layers import LayerStore
+from naru.store.recipes import Recipes, notes_of
 from naru.store.records import Change, Records, delete, put
 
 _HEX = re.compile(r"[0-9a-f]{1,64}")
@@ -33,6 +34,7 @@ class Library:
         self.records = records
         self.blobs = blobs
         self.layers = layers
+        self.recipes = Recipes(blobs, layers.workers)
         self._configs: OrderedDict[str, ImageConfig] = OrderedDict()
         self.changing = asyncio.Lock()
         """Held while names and images change: what is decided on them stays true meanwhile."""
@@ -314,12 +316,17 @@ class Library:
             diff_ids.update(image.diff_ids)
         for tag in self.records.tags.values():
             needed.add(tag.name.partition("@")[2])
-        needed.update(b.id for b in self.records.blobs.values() if b.diff_id in diff_ids)
+        for blob in self.records.blobs.values():
+            if blob.diff_id in diff_ids:
+                needed.update((blob.id, notes_of(blob.recipe)))
         needed.discard("")
         return needed
 
     async def recover(self) -> None:
         """At start, after the layers' own recovery: nothing half made stays on the disk."""
         await asyncio.to_thread(self.blobs.clean)
+        for blob in self.records.blobs.values():
+            if blob.recipe and not blob.kept:  # it was about to be removed
+                self.blobs.remove(blob.id)
         with contextlib.suppress(FileNotFoundError):
             await self.sweep()

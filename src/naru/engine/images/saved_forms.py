@@ -93,7 +93,7 @@ def _original(image: ImageRecord, library: Library, lease: Lease) -> Form | None
     layers = [
         found
         for layer, diff_id in zip(parsed.layers, image.diff_ids, strict=False)
-        if (found := _as_it_came(layer, diff_id, library)) is not None
+        if (found := _as_it_came(layer, diff_id, library, lease)) is not None
     ]
     if not len(layers) == len(parsed.layers) == len(image.diff_ids):
         if attested:
@@ -119,14 +119,17 @@ def _document(digest: str, library: Library) -> bytes | None:
     return data if oci.digest_of(data) == digest else None
 
 
-def _as_it_came(layer: Descriptor, diff_id: str, library: Library) -> SavedLayer | None:
+def _as_it_came(
+    layer: Descriptor, diff_id: str, library: Library, lease: Lease
+) -> SavedLayer | None:
     if layer.digest == diff_id:
         return SavedLayer(diff_id, diff_id)
     if library.blobs.has(layer.digest):
         return SavedLayer(layer.digest, diff_id, library.blobs.size(layer.digest), "")
     record = library.records.blobs.get(layer.digest)
-    if record is None or not record.recipe:
+    if record is None or not record.recipe or not library.recipes.can(record.recipe):
         return None
+    library.recipes.hold(record.recipe, lease)
     return SavedLayer(layer.digest, diff_id, record.size, record.recipe)
 
 
@@ -153,10 +156,10 @@ class LayerWriter:
     def _write_as_it_came(self, out: BinaryIO, layer: SavedLayer) -> None:
         checked = _Checked(out)
         if layer.recipe:
-            made = recipes.compressor(layer.recipe, checked)
-            for piece in self._tars.pieces(layer.diff_id):
-                made.write(piece)
-            made.close()
+            with self._library.recipes.compressor(layer.recipe, checked) as made:
+                for piece in self._tars.pieces(layer.diff_id):
+                    made.write(piece)
+                made.close()
         else:
             with self._library.blobs.open(layer.digest) as blob:
                 while piece := blob.read(_PIECE):
