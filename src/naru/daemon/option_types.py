@@ -6,14 +6,14 @@ Both readings give the same immutable value; what does not parse raises `ValueEr
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from naru.spec.errors import InvalidParameter
+from naru.store.sizes import parse_size
+
 T = TypeVar("T")
 
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgtp]?)i?b?", re.IGNORECASE)
-_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
@@ -125,10 +125,10 @@ class Size:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
         text = expect(value, str, "a size")
-        found = _SIZE.fullmatch(text.strip())
-        if found is None:
-            raise ValueError(f"invalid size: '{text}'")
-        return int(float(found["number"]) * (1 << _UNITS[found["unit"].lower()]))
+        try:
+            return parse_size(text)
+        except InvalidParameter as error:
+            raise ValueError(str(error)) from None
 
 
 class Texts:
