@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from naru.api.router import RouteTable
@@ -11,14 +12,17 @@ from naru.api.routes.exec import ExecRoutes
 from naru.api.routes.streams import StreamRoutes
 from naru.daemon.assembly import settings
 from naru.daemon.assembly.foundation import Foundation
+from naru.engine.containers import devices
 from naru.engine.containers.attach import Attach
 from naru.engine.containers.changes import Changes
 from naru.engine.containers.collaborators import Followers
 from naru.engine.containers.create import Create
+from naru.engine.containers.devices import HostDevices
 from naru.engine.containers.exec import Execs
 from naru.engine.containers.exec_store import ExecStore
 from naru.engine.containers.exits import Exits
 from naru.engine.containers.export import Export
+from naru.engine.containers.facts import HostFacts
 from naru.engine.containers.files import Files
 from naru.engine.containers.health import HealthChecks
 from naru.engine.containers.inspect import Inspect
@@ -40,6 +44,8 @@ from naru.engine.containers.teardown import Teardown
 from naru.engine.containers.top import TopProcesses
 from naru.engine.containers.update import Update
 from naru.engine.containers.wait import Wait
+from naru.kernel import block_limits
+from naru.spec.containers import ContainerRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,10 +207,20 @@ def _lifecycle(base: Foundation, parts: ContainerParts) -> Lifecycle:
         pause=parts.pause,
         remove=parts.remove,
         rename=Rename(containers=containers, networks=base.networks),
-        update=Update(containers=containers, runtimes=runtimes, controllers=base.controllers),
+        update=Update(
+            containers=containers,
+            runtimes=runtimes,
+            controllers=base.controllers,
+            hold=functools.partial(_hold_block_limits, base.facts),
+        ),
         wait=Wait(containers=containers),
         tasks=base.tasks,
     )
+
+
+def _hold_block_limits(facts: HostFacts, record: ContainerRecord, found: HostDevices) -> None:
+    group = facts.limited_group(record.id, record.host_config.cgroup_parent)
+    block_limits.hold(group, devices.block_limits(found))
 
 
 def _views(base: Foundation, parts: ContainerParts) -> Views:

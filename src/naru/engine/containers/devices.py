@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from naru.kernel.block_limits import BlockLimits
 from naru.spec.containers import DeviceMapping, HostConfig
 from naru.spec.errors import InvalidParameter
 
@@ -54,6 +55,19 @@ def look_up(host: HostConfig) -> HostDevices:
         write_bps=tuple(_block((d.path, d.rate) for d in host.blkio_device_write_bps)),
         read_iops=tuple(_block((d.path, d.rate) for d in host.blkio_device_read_iops)),
         write_iops=tuple(_block((d.path, d.rate) for d in host.blkio_device_write_iops)),
+    )
+
+
+def block_limits(found: HostDevices) -> BlockLimits:
+    def of(limited: Iterable[BlockDevice]) -> dict[tuple[int, int], int]:
+        return {(each.major, each.minor): each.value for each in limited}
+
+    return BlockLimits(
+        weight=of(found.weight),
+        read_bps=of(found.read_bps),
+        write_bps=of(found.write_bps),
+        read_iops=of(found.read_iops),
+        write_iops=of(found.write_iops),
     )
 
 

@@ -38,6 +38,17 @@ class HostFacts(msgspec.Struct, frozen=True):
             path = f"{_slice_path(slice_)}/{prefix}-{name}.scope"
         return Group(self.hierarchies, path)
 
+    def limited_group(self, container_id: str, parent: str) -> Group:
+        """The one in which the runtime has put the limits: crun's own, below the scope that
+        systemd has made for it, in cgroup v2. Looks at the file system."""
+        group = self.group(container_id, parent)
+        if self.systemd_cgroup and group.hierarchies.mode is Mode.UNIFIED:
+            own = Group(group.hierarchies, f"{group.path}/container")
+            directory = own.directory("io")
+            if directory is not None and directory.is_dir():
+                return own
+        return group
+
     def find_init(self) -> Path | None:
         for name in (self.init_path,) if self.init_path else _INITS:
             if found := shutil.which(name):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 from msgspec import field
@@ -12,6 +11,7 @@ from msgspec import field
 from naru.engine.containers import devices, resources
 from naru.engine.containers.collaborators import Runtimes
 from naru.engine.containers.containers import Containers
+from naru.engine.containers.devices import HostDevices
 from naru.engine.containers.occurrences import occurrence
 from naru.engine.containers.oci_resources import limits
 from naru.engine.containers.resources import Controllers
@@ -59,13 +59,9 @@ _NOT_UPDATABLE = (
 )
 
 
-# What the kernel itself says for "no limit", in bytes and in operations, in both its hierarchies.
-_UNLIMITED = 2**64 - 1
-
-
 class DeviceLimits(Api, frozen=True):
-    """The limits of an update that are for single devices: None leaves a kind as it is, an empty
-    list takes its limits away.
+    """The limits of an update that are for single devices: None leaves a kind as it is. What a
+    list does not name has no limit any more, nor what it names with 0.
     """
 
     blkio_weight_device: list[WeightDevice] | None = None
@@ -86,10 +82,14 @@ class Update:
         containers: Containers,
         runtimes: Runtimes,
         controllers: Callable[[], Controllers],
+        hold: Callable[[ContainerRecord, HostDevices], None],
     ) -> None:
+        """`hold` makes a running container's limits of devices these, and no others. It may block,
+        and raise `OSError`."""
         self._containers = containers
         self._runtimes = runtimes
         self._controllers = controllers
+        self._hold = hold
 
     async def __call__(
         self, ref: str, asked: HostConfig, of_devices: DeviceLimits | None = None
@@ -111,7 +111,7 @@ class Update:
             host, warnings = self._updated(present, asked, of_devices or DeviceLimits())
             changed = msgspec.structs.replace(present, host_config=host)
             if present.running:
-                await self._apply(changed, lifted(present.host_config, host))
+                await self._apply(changed)
             await self._containers.save(changed, occurrence(changed, "update"))
         return warnings
 
@@ -145,7 +145,7 @@ class Update:
             given["pids_limit"] = asked.pids_limit
         for name in _OF_DEVICES:
             if (limits := getattr(of_devices, name)) is not None:
-                given[name] = limits
+                given[name] = [each for each in limits if _limits(each)]
         policy = asked.restart_policy
         if policy.name:
             check_restart_policy(policy)
@@ -158,33 +158,19 @@ class Update:
         host = msgspec.structs.replace(host, **given)
         return resources.checked(host, self._controllers(), update=True)
 
-    async def _apply(self, record: ContainerRecord, lifted: Mapping[str, Any]) -> None:
-        """`lifted`: limits that are to go, in the form of those that are to hold."""
-        host = msgspec.structs.replace(
-            record.host_config,
-            **{name: [*getattr(record.host_config, name), *old] for name, old in lifted.items()},
-        )
-        found = await asyncio.to_thread(devices.look_up, host) if devices.needed(host) else None
+    async def _apply(self, record: ContainerRecord) -> None:
+        host = record.host_config
+        found = HostDevices()
+        if devices.needed(host):
+            found = await asyncio.to_thread(devices.look_up, host)
         try:
-            await self._runtimes[host.runtime].update(
-                record.id, limits(host, found or devices.HostDevices())
-            )
-        except NaruError as error:
+            await self._runtimes[host.runtime].update(record.id, limits(host, HostDevices()))
+            # Runtimes do not take limits of devices away, and runc knows none in an update: it
+            # even puts back those of the container's start.
+            await asyncio.to_thread(self._hold, record, found)
+        except (NaruError, OSError) as error:
             raise InternalError(f"Cannot update container {record.id}: {error}") from error
 
 
-def lifted(before: HostConfig, after: HostConfig) -> dict[str, list[ThrottleDevice]]:
-    """By attribute, what makes the kernel forget the limits of devices that have none any more."""
-    weighed = {device.path for device in after.blkio_weight_device}
-    if any(device.path not in weighed for device in before.blkio_weight_device):
-        # The OCI runtime writes numbers alone, and the kernel wants the word "default".
-        raise Unsupported(
-            "BlkioWeightDevice: the weight of a device cannot be taken from a running container"
-        )
-    gone = {}
-    for name in _THROTTLES:
-        kept = {device.path for device in getattr(after, name)}
-        old = [device for device in getattr(before, name) if device.path not in kept]
-        if old:
-            gone[name] = [ThrottleDevice(path=device.path, rate=_UNLIMITED) for device in old]
-    return gone
+def _limits(device: WeightDevice | ThrottleDevice) -> bool:
+    return bool(device.weight if isinstance(device, WeightDevice) else device.rate)

@@ -15,6 +15,7 @@ from typing import Any
 from naru.engine.containers.adapt import HostDefaults
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.create import Create, Request
+from naru.engine.containers.devices import HostDevices
 from naru.engine.containers.exits import Exits
 from naru.engine.containers.facts import HostFacts
 from naru.engine.containers.lifecycle import Lifecycle
@@ -272,6 +273,7 @@ class World:
         self.paths = ContainerPaths(root / "data", root / "run")
         self.acknowledged: list[Any] = []
         self.runtime = FakeRuntime(self)
+        self.held = HostDevices()  # what an update has limited
         self.boot()
 
     def boot(self) -> None:
@@ -317,6 +319,9 @@ class World:
         def controllers() -> Controllers:
             return Controllers(cpus=frozenset({0}))
 
+        def hold(record: ContainerRecord, found: HostDevices) -> None:
+            self.held = found
+
         create = Create(
             **shared,
             images=images,
@@ -336,7 +341,7 @@ class World:
             pause=Pause(**shared),
             remove=remove,
             rename=Rename(containers=self.containers, networks=self.networks),
-            update=Update(**shared, controllers=controllers),
+            update=Update(**shared, controllers=controllers, hold=hold),
             wait=Wait(containers=self.containers),
             tasks=self.tasks,
         )
