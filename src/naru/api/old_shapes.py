@@ -55,6 +55,13 @@ def with_members(make: Change) -> Change:
     return lambda document: {**document, **make(document)}
 
 
+def no_note_of_an_index(message: Document) -> Document:
+    """Nothing in place of the note that a manifest went in place of its index."""
+    aux = message.get("aux")
+    noted = isinstance(aux, dict) and "manifestPushedInsteadOfIndex" in aux
+    return {} if noted else message
+
+
 def virtual_size(document: Document) -> Document:
     return {"VirtualSize": document.get("Size", 0)}
 

@@ -119,6 +119,7 @@ SHAPES: tuple[Shape, ...] = (
     Shape("image.inspect", (1, 48), without("Descriptor", "Manifests")),
     Shape("image.list", (1, 48), without("Descriptor")),
     Shape("info", (1, 47), with_members(old.no_artifacts_allowed)),
+    Shape("progress", (1, 46), old.no_note_of_an_index),
     Shape("info", (1, 46), without("Containerd")),
     Shape("container.list", (1, 46), within("HostConfig", without("Annotations"))),
     Shape("container.inspect", (1, 45), with_members(old.short_id_alias)),

@@ -199,3 +199,11 @@ def test_progress_is_no_more_drawn_for_new_clients() -> None:
     message = {"status": "Downloading", "progressDetail": {"current": 1}, "progress": "[>  ]"}
     assert shape((1, 51), "progress", message) == message
     assert "progress" not in shape((1, 52), "progress", message)
+
+
+def test_that_a_manifest_went_in_place_of_its_index_is_told_since_1_46() -> None:
+    note = {"progressDetail": {}, "aux": {"manifestPushedInsteadOfIndex": True}}
+    assert shape((1, 46), "progress", note) == note
+    assert shape((1, 45), "progress", note) == {}
+    pushed = {"progressDetail": {}, "aux": {"Tag": "1", "Digest": "sha256:1", "Size": 1}}
+    assert shape((1, 45), "progress", pushed) == pushed

@@ -127,14 +127,16 @@ class ImageTransferRoutes:
 async def encode_messages(
     messages: AsyncIterator[Message], changes: Sequence[Change] = ()
 ) -> AsyncIterator[bytes]:
-    """One JSON object a line, each changed; an error behind the first one is a message too."""
+    """One JSON object a line, each changed, of which nothing may be left; an error behind the first
+    one is a message too."""
     begun = False
     try:
         async for message in messages:
             begun = True
             for change in changes:
                 message = change(message)
-            yield msgspec.json.encode(message) + b"\r\n"
+            if message:
+                yield msgspec.json.encode(message) + b"\r\n"
     except NaruError as error:
         if not begun:
             raise
