@@ -10,8 +10,8 @@ from naru.cli.jsontext import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
+    from collections.abc import Callable, Iterable
+    from typing import Any, BinaryIO
 
 NEWEST = (1, 50)
 OLDEST = (1, 24)
@@ -108,10 +108,14 @@ class Client:
         *,
         body: bytes | None = None,
         stream: Iterable[bytes] | None = None,
+        write: Callable[[BinaryIO], None] | None = None,
         headers: dict[str, str] | None = None,
         versioned: bool = True,
     ) -> Response:
-        """Sends a request, whatever the answer's status; `stream` goes out in chunks."""
+        """Sends a request, whatever the answer's status.
+
+        `stream`, or what `write` writes to a file, is a body that goes out in chunks.
+        """
         if versioned:
             self.negotiate()
         connection = self.connect()
@@ -122,7 +126,7 @@ class Client:
         ]
         for name, value in {**self.headers, **(headers or {})}.items():
             head.append(f"{name}: {value}")
-        if stream is not None:
+        if stream is not None or write is not None:
             head.append("Transfer-Encoding: chunked")
         elif body is not None or method in ("POST", "PUT"):
             head.append(f"Content-Length: {len(body or b'')}")
@@ -132,8 +136,12 @@ class Client:
             if stream is not None:
                 for piece in stream:
                     if piece:
-                        connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
-                connection.send(b"0\r\n\r\n")
+                        connection.send_chunk(piece)
+                connection.send_chunk(b"")
+            elif write is not None:
+                with connection.chunked() as out:
+                    write(out)
+                connection.send_chunk(b"")
         except (BrokenPipeError, ConnectionResetError):
             pass  # the daemon refused early: its answer says why
         return Response(connection, method)

@@ -7,6 +7,7 @@ On `_socket` and without http.client: importing that stack alone would take long
 from __future__ import annotations
 
 import _socket
+import io
 
 from naru.cli.failures import CliError
 from naru.cli.jsontext import loads
@@ -15,6 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+
+_CHUNK = 1 << 18
 
 
 class Connection:
@@ -29,6 +33,14 @@ class Connection:
 
     def send(self, data: bytes | memoryview) -> None:
         self.sock.sendall(data)
+
+    def send_chunk(self, data: bytes | memoryview) -> None:
+        """One of a body in chunks; the empty one ends it."""
+        self.sock.sendall(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
+
+    def chunked(self) -> io.BufferedWriter:
+        """A file whose content goes out in chunks, without the one that ends them."""
+        return io.BufferedWriter(_Chunks(self), _CHUNK)
 
     def read(self, limit: int = 65536) -> bytes:
         """Some bytes, or b"" at the end."""
@@ -59,6 +71,18 @@ class Connection:
 
     def close(self) -> None:
         self.sock.close()
+
+
+class _Chunks(io.RawIOBase):
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._connection.send_chunk(data)
+        return len(data)
 
 
 class Response:

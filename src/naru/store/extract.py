@@ -66,14 +66,18 @@ class Extractor:
         owner: Owner | None = None,
         umask: int | None = None,
         witness: Witness | None = None,
+        adapt: Callable[[Entry], None] | None = None,
     ) -> None:
-        """`whiteouts`: None unpacks `.wh.` files as they are. `umask`: the process's, if known."""
+        """`whiteouts`: None unpacks `.wh.` files as they are. `umask`: the process's, if known.
+        `adapt` may change a member, its name too, before it is unpacked.
+        """
         self._directories = Directories(root, made=self._implied)
         self._attributes = Attributes(owner=owner, umask=umask)
         self._hiding: Hiding | None = None
         if whiteouts is not None:
             self._hiding = Hiding(whiteouts, self._directories, before=self._before_hiding)
         self._witness = witness
+        self._adapt = adapt
         self._times: dict[str, int] = {}  # of directories, set when their content is complete
         self.written = 0
         self.implied: set[str] = set()
@@ -91,6 +95,8 @@ class Extractor:
         """Unpack all members -> `written`."""
         reader = TarReader(archive)
         for entry in reader:
+            if self._adapt is not None:
+                self._adapt(entry)
             try:
                 self._member(reader, entry)
             except (OSError, OverflowError) as error:

@@ -11,7 +11,9 @@ from naru.store.tarentry import BLOCKDEV, CHARDEV, HARDLINK, Entry, kind_of
 class Members:
     """Of one archive: an inode that was met before is a hard link to the name it had then."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, owner: tuple[int, int] | None = None) -> None:
+        """`owner`: (uid, gid) of all members, where it is not each file's own."""
+        self._owner = owner
         self._first_names: dict[tuple[int, int], str] = {}
 
     def entry(self, name: str, status: os.stat_result) -> Entry | None:
@@ -22,14 +24,9 @@ class Members:
         kind = kind_of(status.st_mode)
         if kind is None:
             return None
-        entry = Entry(
-            name,
-            kind,
-            mode=stat.S_IMODE(status.st_mode),
-            uid=status.st_uid,
-            gid=status.st_gid,
-            mtime=status.st_mtime_ns,
-        )
+        uid, gid = self._owner or (status.st_uid, status.st_gid)
+        mode, mtime = stat.S_IMODE(status.st_mode), status.st_mtime_ns
+        entry = Entry(name, kind, mode=mode, uid=uid, gid=gid, mtime=mtime)
         if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
             inode = (status.st_dev, status.st_ino)
             if inode in self._first_names:

@@ -18,8 +18,7 @@ from naru.cli.units import human_size_precise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, BinaryIO
 
     from naru.cli.flags import Values
     from naru.cli.main import Context
@@ -123,14 +122,13 @@ def copy_to(context: Context, values: Values, source: str, container: str, targe
         # a missing path is where the copy goes; a missing container is an error
         if error.code != 404 or "no such container" in error.reason.lower():
             raise
-    sent = 0
     folder = bool(about and about["mode"] & _GO_DIR)
     if source == "-":
         from naru.cli.commands.image_make import pieces
 
         if not folder:
             raise CliError(f'destination "{container}:{target}" must be a directory')
-        _put(context, values, container, asked, pieces(0))
+        _put(context, values, container, asked, stream=pieces(0))
         return 0
     if values["follow-link"]:
         source = os.path.realpath(source) + ("/." if _contents_only(source) else "")
@@ -165,19 +163,18 @@ def copy_to(context: Context, values: Values, source: str, container: str, targe
 
     from naru.cli.tarcopy import pack
 
-    def counted() -> Iterator[bytes]:
-        nonlocal sent
-        for data in pack(source.rstrip("/") or "/", name, owners=values["archive"]):
-            sent += len(data)
-            yield data
+    sent = 0
 
-    _put(context, values, container, root or "/", counted())
+    def write(out: BinaryIO) -> None:
+        nonlocal sent
+        sent = pack(source.rstrip("/") or "/", name, out, owners=values["archive"])
+
+    _put(context, values, container, root or "/", write=write)
     return sent
 
 
-def _put(
-    context: Context, values: Values, container: str, path: str, stream: Iterator[bytes]
-) -> None:
+def _put(context: Context, values: Values, container: str, path: str, **body: Any) -> None:
+    """`body`: what `Client.send` takes for one."""
     asked = query(
         path=path,
         noOverwriteDirNonDir="true",
@@ -186,8 +183,8 @@ def _put(
     context.client.call(
         "PUT",
         at(container, "/archive") + asked,
-        stream=stream,
         headers={"Content-Type": "application/x-tar"},
+        **body,
     ).body()
 
 

@@ -5,8 +5,6 @@ Their descriptors are those of the pipe and of what is read or written to; see `
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -15,7 +13,8 @@ from naru.spec.errors import InvalidParameter
 from naru.store.compression import Inflated
 from naru.store.diff import TreeDiff
 from naru.store.extract import Extractor
-from naru.store.tarentry import DIRECTORY, Entry, ExtractError, TarError
+from naru.store.kind_keeper import KindKeeper
+from naru.store.tarentry import ExtractError, TarError
 
 _BUFFER = 1 << 18
 
@@ -34,30 +33,12 @@ def pack_root(fds: list[int], root: Path) -> None:
 
 def unpack(fds: list[int], keep_kinds: bool, owner: tuple[int, int] | None) -> None:
     """Unpack the tar, compressed or not, that comes from the first into the second."""
-    with open(fds[0], "rb", buffering=0) as source, _KindKeeper(
-        f"/proc/self/fd/{fds[1]}", keep=keep_kinds, owner=owner
+    into = KindKeeper if keep_kinds else Extractor
+    belongs = None if owner is None else lambda uid, gid: owner
+    with open(fds[0], "rb", buffering=0) as source, into(
+        f"/proc/self/fd/{fds[1]}", owner=belongs
     ) as extractor:  # fmt: skip
         try:
             extractor.extract(cast(BinaryIO, Inflated(source)))
         except (ExtractError, TarError) as error:
             raise InvalidParameter(str(error)) from error
-
-
-class _KindKeeper(Extractor):
-    """Refuses to put a file where a directory is, or a directory where a file is."""
-
-    def __init__(self, root: str, *, keep: bool, owner: tuple[int, int] | None) -> None:
-        super().__init__(root, owner=None if owner is None else lambda uid, gid: owner)
-        self._keep = keep
-
-    def _replace(self, directory: int, name: str, entry: Entry) -> None:
-        """Called when something is in a member's place, unless both are directories."""
-        if self._keep:
-            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            is_directory = stat.S_ISDIR(status.st_mode)
-            shown = entry.name.rstrip("/")
-            if is_directory and entry.kind != DIRECTORY:
-                raise InvalidParameter(f'cannot overwrite directory "{shown}" with non-directory')
-            if not is_directory and entry.kind == DIRECTORY:
-                raise InvalidParameter(f'cannot overwrite non-directory "{shown}" with directory')
-        super()._replace(directory, name, entry)

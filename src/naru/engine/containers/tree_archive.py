@@ -24,17 +24,27 @@ _CHANGED: Final = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno
 """A name that is gone, or stands for something else than a moment ago."""
 
 
-def write_tree(fd: int, name: str, out: BinaryIO, *, still: bool = False) -> None:
-    """Write what `fd` (O_PATH) is, as `name`, with all below it. `still`: nobody changes it."""
+def write_tree(
+    fd: int,
+    name: str,
+    out: BinaryIO,
+    *,
+    still: bool = False,
+    owner: tuple[int, int] | None = None,
+) -> None:
+    """Write what `fd` (O_PATH) is, as `name`, with all below it.
+
+    `still`: nobody changes it; `owner`: whose all of it is in the archive, None: each file's own.
+    """
     tar = TarWriter(out)
-    _Writer(tar, still=still).top(fd, name)
+    _Writer(tar, Members(owner=owner), still=still).top(fd, name)
     tar.close()
 
 
 class _Writer:
-    def __init__(self, tar: TarWriter, *, still: bool) -> None:
+    def __init__(self, tar: TarWriter, members: Members, *, still: bool) -> None:
         self._tar = tar
-        self._members = Members()
+        self._members = members
         self._open = _open_still if still else _open_regular
 
     def top(self, fd: int, name: str) -> None:
