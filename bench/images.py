@@ -16,6 +16,7 @@ import os
 import random
 import statistics
 import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -32,6 +33,8 @@ from bench.api import Api
 from bench.disk import disk
 from bench.dockerd import Dockerd
 from bench.run import RESULTS, Engine, cli, render, timed
+
+NARU = Path(sys.executable).with_name("naru")
 
 
 @dataclass(frozen=True)
@@ -240,9 +243,26 @@ class Bench:
                 cli(engine, "cp", "work:/changed", out)
 
         self.each("cp out", copy_out, rounds)
+        self._copy_by_own_clients(tree, rounds, recreate)
         self._copy_by_api(tree, rounds, recreate)
         for engine in self.engines.values():
             cli(engine, "rm", "-f", "work")
+
+    def _copy_by_own_clients(
+        self, tree: str, rounds: int, recreate: Callable[[Engine], object]
+    ) -> None:
+        """narud with naru, dockerd with docker: the client has most of the time of a copy."""
+
+        def own(engine: Engine, *args: str) -> None:
+            client = str(NARU) if engine is self.naru else "docker"
+            subprocess.run([client, "-H", engine.host, "cp", "-q", *args], check=True)
+
+        def copy_out(engine: Engine) -> None:
+            with tempfile.TemporaryDirectory(dir=self.folder) as out:
+                own(engine, "work:/changed", out)
+
+        self.each("cp in, own client", lambda e: own(e, tree, "work:/changed"), rounds, recreate)
+        self.each("cp out, own client", copy_out, rounds)
 
     def _copy_by_api(self, tree: str, rounds: int, recreate: Callable[[Engine], object]) -> None:
         """The same without the client, which reads and writes the files for most of the time."""
