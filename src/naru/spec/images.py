@@ -7,11 +7,23 @@ import msgspec
 from naru.spec.oci import Descriptor
 
 
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """The form in which an image came, which is that in which it goes out again."""
+
+    manifest: str = ""  # digest of the manifest it came by, kept as a blob
+    index: str = ""  # digest of the index that named the manifest, kept as a blob
+    layers: list[Descriptor] = []  # as the manifest names them, lowest first
+    attestations: list[str] = []  # digests of the blobs that attest to the manifest
+    archived: bool = False  # it came in an archive, and goes into one in the same form
+
+
 class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One image of one platform. Its id is the digest of its config document.
 
-    `layers` are the compressed layers as the manifest names them, lowest first, or empty for an
-    image that has no manifest yet; `diff_ids` are the digests of the layers' tars.
+    `layers` are the compressed layers, or empty for an image that has no manifest yet; `diff_ids`
+    are the digests of the layers' tars. It may have come more than once, under several names and in
+    several forms: of the members that an `Arrival` has too, the stored record has those of the last
+    time; one that was found by a name has those of that name.
     """
 
     id: str  # "sha256:..."
@@ -26,10 +38,11 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     variant: str = ""
     labels: dict[str, str] = {}
     parent: str = ""  # the image that it was committed or built from, here
-    manifest: str = ""  # digest of the manifest it came by, kept as a blob
-    index: str = ""  # digest of the index that named the manifest, kept as a blob
+    manifest: str = ""
+    index: str = ""
     layers: list[Descriptor] = []
-    attestations: list[str] = []  # digests of the blobs that attest to the manifest
+    attestations: list[str] = []
+    archived: bool = False
     origins: list[str] = []  # repositories that it was pulled from or pushed to: `docker.io/...`
 
 
@@ -40,6 +53,7 @@ class TagRecord(msgspec.Struct, frozen=True, kw_only=True):
     image_id: str
     created: int = 0  # ns since the epoch
     others: list[str] = []  # images of other platforms that came by the same index
+    arrivals: dict[str, Arrival] = {}  # by image; of one that is not in it: the image's own
 
 
 class BlobRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -185,7 +185,10 @@ def oci_index(platforms: list[str], attested: dict[str, bytes]) -> tuple[dict[st
         if platform in attested:
             statement = attested[platform]
             unknown = {"architecture": "unknown", "os": "unknown"}
-            blobs = [_described("application/vnd.in-toto+json", added(statement))]
+            blobs = [{
+                **_described("application/vnd.in-toto+json", added(statement)),
+                "annotations": {"in-toto.io/predicate-type": "https://example.com/statement"},
+            }]  # fmt: skip
             manifest = added(_manifest(added, {**unknown, "config": {}}, [statement], blobs))
             attesting.append({
                 **_described(f"{_OCI}.manifest.v1+json", manifest),

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 from naru.engine.check.finding import Finding
 from naru.engine.images.library import Library
-from naru.spec.images import ImageRecord
+from naru.spec import reference as references
+from naru.spec.images import ImageRecord, TagRecord
 from naru.spec.layers import chains
 from naru.store.records import delete
 
@@ -23,6 +24,8 @@ class ImageInspection:
             for finding in self._parts(image):
                 yield finding
         for tag in self._library.records.tags.values():
+            for finding in self._documents(tag):
+                yield finding
             if tag.image_id not in self._library.records.images:
                 yield Finding(
                     "loose-name", tag.name, f"it names no image: {tag.image_id}",
@@ -43,6 +46,18 @@ class ImageInspection:
             if layers.get(chain) is None:
                 found.append(Finding("missing-layer", chain, f"image {name} has it", remedy=AGAIN))
         return found
+
+    def _documents(self, tag: TagRecord) -> list[Finding]:
+        """What a name needs that its image does not, having come otherwise last."""
+        blobs, images = self._library.blobs, self._library.records.images
+        name = references.parse(tag.name).familiar
+        return [
+            Finding("missing-blob", digest, f"it is the {what} of image {name}", remedy=AGAIN)
+            for image, arrival in tag.arrivals.items()
+            if (own := images.get(image)) is not None
+            for what, digest in (("manifest", arrival.manifest), ("index", arrival.index))
+            if digest not in ("", own.manifest, own.index) and not blobs.has(digest)
+        ]
 
     def _shown(self, image: ImageRecord) -> str:
         names = self._library.names_of(image.id)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from naru.engine.images.layer_intake import Arrived
 from naru.engine.images.received import Received, blob_name
 from naru.spec import oci
 from naru.spec import reference as references
@@ -53,6 +54,40 @@ def images(received: Received, platforms: Sequence[Platform] | None) -> Iterator
             names = _names(entry)
             for data, index in _manifests(received, entry, top, platforms):
                 yield LaidOut(names, data, entry.media_type, index)
+
+
+def beside(received: Received, config: bytes, layers: Sequence[Arrived]) -> bytes | None:
+    """The manifest of an image of a docker-archive, where there is one with the same config and
+    layers in the same form; `Received.named` may be asked for these.
+
+    Of plain tars a save makes its manifest: one that is no other is worth nothing.
+    """
+    for entry in _top(received) if received.has("index.json") else ():
+        with contextlib.suppress(NaruError):  # it may name what is not in the archive
+            data = received.document(blob_name(entry.digest))
+            manifest = oci.read_manifest(data, entry.media_type)
+            digests = (oci.digest_of(data), manifest.config.digest)
+            if (
+                digests == (entry.digest, oci.digest_of(config))
+                and [received.named(layer) for layer in manifest.layers] == list(layers)
+            ):  # fmt: skip
+                tars = [(layer.digest, layer.size) for layer in manifest.layers]
+                return data if data != of_tars(config, tars) else None
+    return None
+
+
+def of_tars(config: bytes, tars: Sequence[tuple[str, int]]) -> bytes:
+    """The manifest of an image whose layers are plain tars, by (digest, size)."""
+    return msgspec.json.encode({
+        "schemaVersion": 2,
+        "mediaType": oci.OCI_MANIFEST,
+        "config": {
+            "mediaType": oci.OCI_CONFIG, "digest": oci.digest_of(config), "size": len(config),
+        },
+        "layers": [
+            {"mediaType": oci.OCI_LAYER, "digest": digest, "size": size} for digest, size in tars
+        ],
+    })  # fmt: skip
 
 
 def is_wanted(offered: Platform, platforms: Sequence[Platform] | None) -> bool:

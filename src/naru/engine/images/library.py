@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 
 import msgspec
 
-from naru.engine.images import events, platforms
+from naru.engine.images import arrivals, events, platforms
 from naru.spec import reference as references
 from naru.spec.errors import InvalidParameter, NotFound, no_such_image
 from naru.spec.events import Event
-from naru.spec.images import BlobRecord, ImageRecord, TagRecord
+from naru.spec.images import Arrival, BlobRecord, ImageRecord, TagRecord
 from naru.spec.layers import chains
 from naru.spec.oci import Descriptor, ImageConfig, Platform, digest_of, parse_time, read_config
 from naru.spec.reference import Reference
@@ -43,29 +43,40 @@ class Library:
     # -- finding --------------------------------------------------------------------------------
 
     def find(self, ref: str, platform: Platform | None = None) -> ImageRecord:
-        """By `sha256:...`, name, name@digest, or the first digits of an id."""
-        image = self._find(ref)
+        """By `sha256:...`, name, name@digest, or the first digits of an id; by a name, as the
+        image came under it."""
         if platform is None:
-            return image
-        return platforms.choose(ref, platforms.companions(image, self.records), platform)
+            return self._find(ref)[0]
+        return platforms.choose(ref, self.find_all(ref), platform)
 
-    def _find(self, ref: str) -> ImageRecord:
+    def find_all(self, ref: str) -> list[ImageRecord]:
+        """As `find`, and behind it the images of other platforms that came with it."""
+        image, tag = self._find(ref)
+        if tag is None:
+            return platforms.companions(image, self.records)
+        return arrivals.under(tag, self.records)
+
+    def is_name(self, ref: str) -> bool:
+        """Whether what `find` finds is found by a name, and not by an id."""
+        return self._find(ref)[1] is not None
+
+    def _find(self, ref: str) -> tuple[ImageRecord, TagRecord | None]:
         images = self.records.images
         if ref.startswith("sha256:") and (image := images.get(ref)) is not None:
-            return image
+            return image, None
         if len(ref) == 64 and (image := images.get(f"sha256:{ref}")) is not None:
-            return image
+            return image, None
         if _WHOLE_ID.fullmatch(ref):
             raise no_such_image(f"sha256:{ref.removeprefix('sha256:')}")
         named = references.parse(ref)
         known = self._named(named)
-        if known is not None and (image := images.get(known.image_id)) is not None:
-            return image
+        if known is not None and known.image_id in images:
+            return arrivals.under(known, self.records)[0], known
         digits = ref.removeprefix("sha256:")
         if _HEX.fullmatch(digits):
             found = [i for i in images.values() if i.id.startswith(f"sha256:{digits}")]
             if len(found) == 1:
-                return found[0]
+                return found[0], None
         raise no_such_image(named.tagged().familiar)
 
     def _named(self, named: Reference) -> TagRecord | None:
@@ -119,40 +130,43 @@ class Library:
         layers: Sequence[Descriptor] = (),
         blobs: Iterable[BlobRecord] = (),
         attestations: Sequence[str] = (),
+        archived: bool = False,
         origin: str = "",
         parent: str = "",
         said: Sequence[Event] = (),
     ) -> ImageRecord:
         """Make an image whose layers are registered; documents become blobs, names are moved.
 
-        One transaction: after a crash the image is there with all its names, or not at all.
+        Without a manifest, one that is here already stays as it came before. One transaction:
+        after a crash the image is there with all its names, or not at all.
         """
         documents = [document for document in (config, manifest, index) if document]
-        with self.blobs.lease(digest_of(document) for document in documents):
-            for document in documents:
-                await asyncio.to_thread(self.blobs.put, document)
-            return await self._add(
-                config, names, manifest, index, list(layers), list(blobs), list(attestations),
-                [origin] if origin else [], parent, said,
+        arrival = None
+        if manifest:
+            arrival = Arrival(
+                manifest=digest_of(manifest), index=digest_of(index) if index else "",
+                layers=list(layers), attestations=list(attestations), archived=archived,
             )  # fmt: skip
+        async with self.sweeping():
+            with self.blobs.lease(digest_of(document) for document in documents):
+                for document in documents:
+                    await asyncio.to_thread(self.blobs.put, document)
+                return await self._add(
+                    config, names, arrival, list(blobs), [origin] if origin else [], parent, said
+                )
 
     async def _add(
         self,
         config: bytes,
         names: Sequence[Reference],
-        manifest: bytes | None,
-        index: bytes | None,
-        layers: list[Descriptor],
+        arrival: Arrival | None,
         blobs: list[BlobRecord],
-        attestations: list[str],
         origins: list[str],
         parent: str,
         said: Sequence[Event],
     ) -> ImageRecord:
         parsed = read_config(config)
         image_id = digest_of(config)
-        manifest_id = digest_of(manifest) if manifest else ""
-        index_id = digest_of(index) if index else ""
         now = time.time_ns()
         async with self.changing:
             known = self.records.images.get(image_id)
@@ -160,10 +174,6 @@ class Library:
                 image = msgspec.structs.replace(
                     known,
                     last_tagged=now if names else known.last_tagged,
-                    manifest=manifest_id or known.manifest,
-                    index=index_id or (known.index if not manifest_id else ""),
-                    layers=layers or known.layers,
-                    attestations=attestations or known.attestations,
                     origins=list(dict.fromkeys((*known.origins, *origins))),
                 )
             else:
@@ -180,21 +190,23 @@ class Library:
                     variant=parsed.variant,
                     labels=parsed.config.labels,
                     parent=parent,
-                    manifest=manifest_id,
-                    index=index_id,
-                    layers=layers,
-                    attestations=attestations,
                     origins=origins,
                 )
+            if arrival is not None:
+                image = arrivals.by(image, arrival)
             changes: list[Change] = [put(self.records.images, image)]
             changes += [self._blob(blob) for blob in blobs]
-            changes += [self._name(name, image, now) for name in names]
+            changes += [self._name(name, image, arrival is not None, now) for name in names]
             await self.records.commit(*changes, events=said)
         return image
 
-    def _name(self, name: Reference, image: ImageRecord, now: int) -> Change:
+    def _name(self, name: Reference, image: ImageRecord, came: bool, now: int) -> Change:
+        """`came`: by a manifest, else the name keeps that by which it came before."""
         known = self.records.tags.get(str(name))
-        tag = platforms.named(str(name), image, known, self.records)
+        before = arrivals.under(known, self.records) if known else []
+        if not came:
+            image = next((each for each in before if each.id == image.id), image)
+        tag = platforms.named(str(name), image, before)
         return put(self.records.tags, msgspec.structs.replace(tag, created=now))
 
     def _blob(self, blob: BlobRecord) -> Change:
@@ -224,11 +236,11 @@ class Library:
             raise InvalidParameter(
                 "refusing to create an ambiguous tag using digest algorithm as name"
             )
-        async with self.changing:
-            image = self.find(source)
+        async with self.sweeping(), self.changing:
+            found = self.find_all(source)
+            image = self.find(found[0].id)  # as it is stored
             now = time.time_ns()
-            others = [i.id for i in platforms.companions(image, self.records) if i.id != image.id]
-            tag = TagRecord(name=str(name), image_id=image.id, others=others, created=now)
+            tag = arrivals.tagged(str(name), found, now)
             await self.records.commit(
                 put(self.records.images, msgspec.structs.replace(image, last_tagged=now)),
                 put(self.records.tags, tag),
@@ -278,6 +290,14 @@ class Library:
 
     # -- sweeping -------------------------------------------------------------------------------
 
+    @contextlib.asynccontextmanager
+    async def sweeping(self) -> AsyncIterator[None]:
+        """Where images and names change: what only those that are gone or moved needed goes."""
+        before = self.needed_blobs()
+        yield
+        if before - self.needed_blobs():
+            await self.sweep()
+
     async def sweep(self) -> int:
         """Remove layers and blobs that no image needs -> bytes of the blobs freed."""
         async with self._sweeping:
@@ -311,11 +331,13 @@ class Library:
         needed: set[str] = set()
         diff_ids: set[str] = set()
         for image in self.records.images.values():
-            needed.update((image.id, image.manifest, image.index, *image.attestations))
-            needed.update(layer.digest for layer in image.layers)
+            needed.add(image.id)
+            needed.update(arrivals.digests(image))
             diff_ids.update(image.diff_ids)
         for tag in self.records.tags.values():
             needed.add(tag.name.partition("@")[2])
+            for arrival in tag.arrivals.values():
+                needed.update(arrivals.digests(arrival))
         for blob in self.records.blobs.values():
             if blob.diff_id in diff_ids:
                 needed.update((blob.id, notes_of(blob.recipe)))

@@ -9,19 +9,20 @@ from typing import Any
 
 import msgspec
 
-from naru.engine.images import attestations, platforms
 from naru.engine.images import filters as image_filters
+from naru.engine.images import platforms
 from naru.engine.images.library import Library
+from naru.engine.images.manifests import Manifests, identity_of
 from naru.spec.images import ImageRecord
 from naru.spec.layers import chains
-from naru.spec.oci import Descriptor, Platform, format_time, parse_time, read_manifest
+from naru.spec.oci import Platform, format_time, parse_time
 from naru.spec.reference import Reference
-from naru.store.blobs import BlobStore
 
 
 class Listing:
     def __init__(self, *, library: Library) -> None:
         self._library = library
+        self._manifests = Manifests(library=library)
 
     def images(
         self,
@@ -63,8 +64,9 @@ class Listing:
                 continue  # a step on the way to another image
             summary = _summary(image, own, shared.get(image.id, -1), used[image.id])
             if manifests and image.manifest:
-                summary["Manifests"] = self.manifests(image, identity=identity)
-                summary["Descriptor"] = self._descriptor(image)
+                came = self._manifests.as_named(image, own)
+                summary["Manifests"] = self._manifests.summaries(came, identity=identity)
+                summary["Descriptor"] = self._manifests.descriptor(came[0])
             shown.append(summary)
         shown.sort(key=lambda item: item["Created"], reverse=True)
         return shown
@@ -106,9 +108,13 @@ class Listing:
     ) -> dict[str, Any]:
         """`GET /images/{name}/json`; without `Manifests` and `Descriptor` as in `images`."""
         library = self._library
-        image = library.find(ref, platform)
+        sharing = library.find_all(ref)
+        image = sharing[0] if platform is None else platforms.choose(ref, sharing, platform)
         document = msgspec.json.decode(library.blobs.read(image.id))
         names = library.names_of(image.id, shared=True)
+        if library.is_name(ref):  # by an id, all by which it came
+            came = (image.manifest, image.index)
+            names = [name for name in names if name.tag or name.digest in came]
         shown: dict[str, Any] = {
             "Id": image.id,
             "RepoTags": [name.familiar for name in names if name.tag],
@@ -141,8 +147,8 @@ class Listing:
         }
         if image.manifest:
             if manifests:
-                shown["Manifests"] = self.manifests(image)
-            shown["Descriptor"] = self._descriptor(image)
+                shown["Manifests"] = self._manifests.summaries(sharing)
+            shown["Descriptor"] = self._manifests.descriptor(image, alone=platform is not None)
         if image.origins:
             shown["Identity"] = identity_of(image)
         return shown
@@ -177,98 +183,6 @@ class Listing:
             item["Tags"] = tags.get(ancestor.id) or None
             ancestor = library.records.images.get(ancestor.parent)
         return shown
-
-    def manifests(self, image: ImageRecord, *, identity: bool = False) -> list[dict[str, Any]]:
-        """`ImageManifestSummary` of what the index of an image that has a manifest names, or of
-        the image alone."""
-        here = {i.manifest: i for i in platforms.companions(image, self._library.records)}
-        shown = self._manifests(image, here)
-        if identity:
-            for item in shown:
-                found = here.get(item["ID"])
-                if found is not None and found.origins:
-                    item["ImageData"]["Identity"] = identity_of(found)
-        return shown
-
-    def _manifests(
-        self, image: ImageRecord, here: Mapping[str, ImageRecord]
-    ) -> list[dict[str, Any]]:
-        if not image.index:
-            return [self._here(image, self._manifest(image.manifest))]
-        entries = read_manifest(self._library.blobs.read(image.index)).manifests
-        return [
-            self._here(here[entry.digest], entry)
-            if entry.digest in here
-            else _elsewhere(entry, self._library.blobs)
-            for entry in entries
-        ]
-
-    def _here(self, image: ImageRecord, descriptor: Descriptor) -> dict[str, Any]:
-        blobs = self._library.blobs
-        content = sum(blobs.size(d.digest) for d in image.layers if blobs.has(d.digest))
-        containers = [
-            c.id for c in self._library.records.containers.values() if c.image_id == image.id
-        ]
-        return {
-            "ID": image.manifest,
-            "Descriptor": _describe(descriptor),
-            "Available": True,
-            "Size": {"Content": content, "Total": content + image.size},
-            "Kind": "image",
-            "ImageData": {
-                "Platform": _shown_platform(platforms.platform_of(image)),
-                "Containers": containers,
-                "Size": {"Unpacked": image.size},
-            },
-        }
-
-    def _descriptor(self, image: ImageRecord) -> dict[str, Any]:
-        return _describe(self._manifest(image.index or image.manifest))
-
-    def _manifest(self, digest: str) -> Descriptor:
-        data = self._library.blobs.read(digest)
-        return Descriptor(media_type=read_manifest(data).media_type, digest=digest, size=len(data))
-
-
-def identity_of(image: ImageRecord) -> dict[str, Any]:
-    """`Identity`, for an image with origins: the registries that it was at, whatever its names."""
-    return {"Pull": [{"Repository": repository} for repository in image.origins]}
-
-
-def _describe(descriptor: Descriptor) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "mediaType": descriptor.media_type,
-        "digest": descriptor.digest,
-        "size": descriptor.size,
-    }
-    if descriptor.annotations:
-        shown["annotations"] = descriptor.annotations
-    if descriptor.platform is not None:
-        shown["platform"] = _shown_platform(descriptor.platform)
-    return shown
-
-
-def _shown_platform(platform: Platform) -> dict[str, Any]:
-    shown = {"architecture": platform.architecture, "os": platform.os}
-    return {**shown, "variant": platform.variant} if platform.variant else shown
-
-
-def _elsewhere(entry: Descriptor, blobs: BlobStore) -> dict[str, Any]:
-    """What an index names that is no image here."""
-    shown: dict[str, Any] = {
-        "ID": entry.digest,
-        "Descriptor": _describe(entry),
-        "Available": False,
-        "Size": {"Content": 0, "Total": 0},
-    }
-    if entry.attests:
-        if attestations.is_here(entry, blobs):
-            size = attestations.content(entry, blobs)
-            shown |= {"Available": True, "Size": {"Content": size, "Total": size}}
-        return {**shown, "Kind": "attestation", "AttestationData": {"For": entry.attests}}
-    platform = _shown_platform(entry.platform or Platform())
-    data = {"Platform": platform, "Containers": [], "Size": {"Unpacked": 0}}
-    return {**shown, "Kind": "image", "ImageData": data}
 
 
 def _summary(

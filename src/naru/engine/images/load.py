@@ -84,8 +84,7 @@ class _Load:
                 if not layouts.is_wanted(oci.read_config(config).platform, platforms):
                     continue
                 loaded += 1
-                layers = [received.layer(name) for name in item.layers]
-                async for message in self._docker(config, item, layers):
+                async for message in self._docker(received, config, item):
                     yield message
             if platforms and not loaded:
                 raise NotFound(f"no image in the archive matches {_listed(platforms)}")
@@ -96,10 +95,13 @@ class _Load:
             raise InvalidParameter("open manifest.json: no such file or directory")
 
     async def _docker(
-        self, config: bytes, item: _Item, layers: list[Arrived]
+        self, received: Received, config: bytes, item: _Item
     ) -> AsyncIterator[Message]:
         names = [references.parse(text).tagged() for text in item.repo_tags]
-        async for message in self._image(config, names, layers):
+        layers = [received.layer(name) for name in item.layers]
+        manifest = layouts.beside(received, config, layers)
+        descriptors = oci.read_manifest(manifest).layers if manifest else None
+        async for message in self._image(config, names, layers, manifest, descriptors):
             yield message
 
     async def _image(
@@ -141,6 +143,7 @@ class _Load:
                 index=index,
                 layers=descriptors or (),
                 attestations=attested,
+                archived=True,
                 blobs=_blob_records(library.blobs, layers, diff_ids, descriptors),
                 said=[events.of_id("load", oci.digest_of(config), parsed.config.labels)],
             )  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from naru.engine.images import arrivals
 from naru.spec import oci
 from naru.spec.errors import NotFound
 from naru.spec.images import ImageRecord, TagRecord
@@ -21,15 +22,14 @@ def platform_of(image: ImageRecord) -> Platform:
     return Platform(image.architecture, image.os, variant=image.variant)
 
 
-def named(name: str, image: ImageRecord, known: TagRecord | None, records: Records) -> TagRecord:
-    """The record of a name that an image gets; who shares its index with it keeps the name."""
+def named(name: str, image: ImageRecord, before: Sequence[ImageRecord]) -> TagRecord:
+    """The record of a name that an image gets; of those that had it `before`, who came by the same
+    index keeps it."""
     sharing = [image]
-    if known is not None and image.index:
-        others = (records.images.get(each) for each in (known.image_id, *known.others))
-        sharing += [o for o in others if o and o.id != image.id and o.index == image.index]
+    if image.index:
+        sharing += [o for o in before if o.id != image.id and o.index == image.index]
     first = preferred(sharing)
-    rest = [each.id for each in sharing if each.id != first.id]
-    return TagRecord(name=name, image_id=first.id, others=rest)
+    return arrivals.tagged(name, [first, *(each for each in sharing if each.id != first.id)])
 
 
 def preferred(images: Sequence[ImageRecord]) -> ImageRecord:
@@ -46,17 +46,19 @@ def without(tag: TagRecord, gone: str, records: Records) -> TagRecord | None:
         return None
     first = preferred(left)
     rest = [each.id for each in left if each.id != first.id]
-    return msgspec.structs.replace(tag, image_id=first.id, others=rest)
+    kept = {each: arrival for each, arrival in tag.arrivals.items() if each in ids}
+    return msgspec.structs.replace(tag, image_id=first.id, others=rest, arrivals=kept)
 
 
 def companions(image: ImageRecord, records: Records) -> list[ImageRecord]:
-    """The image and those of other platforms that share a name with it."""
+    """The image, and those of other platforms that came with it, by the same index."""
     found = {image.id: image}
     for tag in records.tags.values():
-        ids = (tag.image_id, *tag.others)
-        if tag.others and image.id in ids:
-            found |= {each: other for each in ids if (other := records.images.get(each))}
-    return list(found.values())
+        if tag.others and image.id in (tag.image_id, *tag.others):
+            came = arrivals.under(tag, records)
+            if any(each.id == image.id and each.index == image.index for each in came):
+                found = {each.id: each for each in came} | found
+    return [image, *(each for each in found.values() if each.id != image.id)]
 
 
 def secondary(records: Records) -> set[str]:

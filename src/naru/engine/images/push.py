@@ -10,10 +10,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from naru.engine.images import attestations, progress
+import msgspec
+
+from naru.engine.images import arrivals, attestations, progress
 from naru.engine.images.layer_blobs import LayerBlobs, NotKept
 from naru.engine.images.library import Library
-from naru.engine.images.platforms import companions
+from naru.engine.images.platforms import platform_of
 from naru.engine.images.progress import Message, Progress
 from naru.engine.images.sender import Sender
 from naru.engine.tasks import Tasks
@@ -24,8 +26,8 @@ from naru.registry.upload import Uploader
 from naru.spec import oci
 from naru.spec import reference as references
 from naru.spec.errors import NaruError, NotFound
-from naru.spec.images import ImageRecord, TagRecord
-from naru.spec.oci import Platform
+from naru.spec.images import ImageRecord
+from naru.spec.oci import Descriptor, Platform
 from naru.spec.reference import Reference
 from naru.store.records import put
 
@@ -67,8 +69,8 @@ class Pusher:
         for tag in records.tags.values():
             name = references.parse(tag.name)
             wanted = name == reference or (reference.bare and name.name == reference.name)
-            if wanted and name.tag and (image := records.images.get(tag.image_id)) is not None:
-                chosen.append((image, name))
+            if wanted and name.tag and (found := arrivals.under(tag, records)):
+                chosen.append((found[0], name))
         if not chosen:
             if not any(tag.name.startswith(f"{reference.name}:") for tag in records.tags.values()):
                 raise NotFound(
@@ -105,16 +107,12 @@ class Pusher:
                 report=report,
             )
             for image, name in images:
-                whole = None if platform else await self._whole(image)
-                if whole is None:
+                index = None if platform else await self._index(image)
+                if index is None:
                     await sender.send(image, name)
-                else:
-                    try:
-                        await self._push_index(sender, image, *whole, name)
-                    except NotKept:
-                        if len(whole[1]) > 1:
-                            raise
-                        await sender.send(image, name)
+                elif not await self._push_index(sender, index, name):
+                    sent = await sender.send(image, name)
+                    report.emit(_instead_of(index, sent, image))
         except NaruError as failed:
             error = failed
         except BaseException as failed:
@@ -135,37 +133,49 @@ class Pusher:
                         paths[place.path] = None
         return list(paths)[:8]
 
-    async def _whole(self, image: ImageRecord) -> tuple[bytes, list[ImageRecord]] | None:
-        """The index that the image came by, where all that it names is here, with its images."""
+    async def _index(self, image: ImageRecord) -> bytes | None:
+        """That by which the image came."""
         blobs = self._library.blobs
         if not image.index or not blobs.has(image.index):
             return None
-        index = await asyncio.to_thread(blobs.read, image.index)
-        here = {i.manifest: i for i in companions(image, self._library.records)}
-        entries = oci.read_manifest(index).manifests
-        if any(e.digest not in here and not attestations.is_here(e, blobs) for e in entries):
-            return None
-        return index, [here[entry.digest] for entry in entries if entry.digest in here]
+        return await asyncio.to_thread(blobs.read, image.index)
 
-    async def _push_index(
-        self,
-        sender: Sender,
-        image: ImageRecord,
-        index: bytes,
-        images: Sequence[ImageRecord],
-        name: Reference,
-    ) -> None:
-        """Every platform's image by its digest, then the index by the tag."""
-        for each in images:
-            await sender.send(each, name.with_digest(each.manifest))
-        attesting = [e for e in oci.read_manifest(index).manifests if e.attests]
-        await attestations.push(sender.uploader, self._library.blobs, attesting)
-        await sender.uploader.put_manifest(name.tag, index, oci.read_manifest(index).media_type)
+    async def _push_index(self, sender: Sender, index: bytes, name: Reference) -> bool:
+        """Every platform's image by its digest, then the index by the tag -> False where not all
+        that it names can be had."""
+        blobs = self._library.blobs
+        manifest = oci.read_manifest(index)
+        images = self._library.find_all(str(name))
+        here = {each.manifest: each for each in images}
+        named = {entry.digest for entry in manifest.manifests}
+        for entry in manifest.manifests:
+            if entry.digest not in here and not attestations.is_here(entry, blobs):
+                return False
+        images = [each for each in images if each.manifest in named]
+        try:
+            for each in images:
+                await sender.send(each, name.with_digest(each.manifest))
+        except NotKept:
+            if len(images) > 1:
+                raise
+            return False
+        attesting = [entry for entry in manifest.manifests if entry.attests]
+        await attestations.push(sender.uploader, blobs, attesting)
+        await sender.uploader.put_manifest(name.tag, index, manifest.media_type)
         digest = oci.digest_of(index)
-        others = [each.id for each in images if each.id != image.id]
-        record = TagRecord(
-            name=str(name.with_digest(digest)), image_id=image.id, others=others,
-            created=time.time_ns(),
-        )  # fmt: skip
+        record = arrivals.tagged(str(name.with_digest(digest)), images, time.time_ns())
         await self._library.records.commit(put(self._library.records.tags, record))
         sender.tell(name.tag, index)
+        return True
+
+
+def _instead_of(index: bytes, sent: Descriptor, image: ImageRecord) -> Message:
+    """What a client prints as a note: that a manifest went in place of its index."""
+    whole = Descriptor(oci.read_manifest(index).media_type, oci.digest_of(index), len(index))
+    selected = msgspec.structs.replace(sent, platform=platform_of(image))
+    note = {
+        "manifestPushedInsteadOfIndex": True,
+        "originalIndex": msgspec.to_builtins(whole),
+        "selectedManifest": msgspec.to_builtins(selected),
+    }
+    return {"progressDetail": {}, "aux": note}

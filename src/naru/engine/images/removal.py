@@ -56,7 +56,7 @@ class Removal:
         `platforms`: only these of an image of several.
         """
         library = self._library
-        async with library.changing:
+        async with library.sweeping(), library.changing:
             image = library.find(ref)
             names = library.names_of(image.id)
             plan = _Plan()
@@ -74,8 +74,6 @@ class Removal:
                 if prune:
                     self._parents(plan, image)
             await library.records.commit(*plan.changes, events=plan.events)
-        if plan.images:
-            await library.sweep()
         return plan.told
 
     def _one_platform(self, plan: _Plan, image: ImageRecord, *, force: bool) -> None:
@@ -131,9 +129,8 @@ class Removal:
                 )
         self._untag(plan, image, name)
         if not last:
-            if name.tag and not [n for n in tags if n != name and n.name == name.name]:
-                # The repository's last tag takes its digests with it.
-                for digest in [n for n in names if n.digest and n.name == name.name]:
+            if name.tag:
+                for digest in self._own_digests(image, name, names):
                     self._untag(plan, image, digest, told=False)
             return
         for other in names:
@@ -142,6 +139,18 @@ class Removal:
         if self._users(image, running=True) or self._children(image):
             return  # the image itself is still needed: only its names go
         self._delete(plan, image)
+
+    def _own_digests(
+        self, image: ImageRecord, name: Reference, names: list[Reference]
+    ) -> list[Reference]:
+        """Names that go with a tag: by the digests by which it alone came, all with the last."""
+        digests = [n for n in names if n.digest and n.name == name.name]
+        tags = [n for n in names if n.tag and n.name == name.name and n != name]
+        if not tags:
+            return digests
+        kept = [self._library.find(str(tag)) for tag in tags]
+        own = {image.manifest, image.index}.difference(*((i.manifest, i.index) for i in kept))
+        return [n for n in digests if n.digest in own]
 
     def _check_users(self, image: ImageRecord, *, force: bool) -> None:
         short = _short(image.id)

@@ -1,9 +1,10 @@
 """In which form an image goes into an archive: with plain tars and a manifest made of them, or as
 it came.
 
-As it came goes an image with attestations: each is a statement about the digest of the manifest, by
-an annotation in the index and, perhaps signed, within itself, and of plain tars comes another
-manifest. Docker's containerd store saves all images so; what reads a docker-archive (older daemons,
+As it came goes an image that came in an archive, so that it leaves with the digest that it had, and
+one with attestations: each is a statement about the digest of the manifest, by an annotation in the
+index and, perhaps signed, within itself, and of plain tars comes another manifest. Docker's
+containerd store saves all images so; what reads a docker-archive (older daemons,
 skopeo) inflates such layers too. Where the layers cannot be had as they came any more, the image
 goes with plain tars and without attestations: nobody stated anything about that manifest.
 https://github.com/moby/moby/pull/44833
@@ -47,7 +48,9 @@ class SavedLayer(NamedTuple):
 
 
 class Form(NamedTuple):
-    """`manifest` b"" is one to be made; else `entry` describes it as the index `came_by` does."""
+    """`manifest` b"" is one to be made; else `entry` describes it as the index `came_by` does, if
+    it came by one.
+    """
 
     layers: list[SavedLayer]
     manifest: bytes = b""
@@ -66,24 +69,26 @@ def choose(images: Sequence[ImageRecord], library: Library, lease: Lease) -> dic
             if (blob := library.layer_blob(diff_id)) is not None:
                 lease.add(blob.id)
     forms = {image.id: _original(image, library, lease) for image in images}
-    # Where one has attestations all go as they came: then their index can stay what it is.
-    attested = any(form is not None and form.attested for form in forms.values())
+    # Where one goes as it came all do: then their index can stay what it is.
+    as_they_came = any(image.archived for image in images) or any(
+        form is not None and form.attested for form in forms.values()
+    )
     return {
-        image.id: form if attested and (form := forms[image.id]) is not None
+        image.id: form if as_they_came and (form := forms[image.id]) is not None
         else Form([SavedLayer(diff_id, diff_id) for diff_id in image.diff_ids])
         for image in images
     }  # fmt: skip
 
 
 def _original(image: ImageRecord, library: Library, lease: Lease) -> Form | None:
-    """None where the index or the manifest is not here, or a layer in another form only."""
+    """None where the manifest is not here, or a layer in another form only."""
     index, manifest = _document(image.index, library), _document(image.manifest, library)
-    if index is None or manifest is None:
+    if manifest is None:
         return None
     try:
-        attested = attestations.kept(index, [image.manifest], library.blobs)
+        attested = attestations.kept(index, [image.manifest], library.blobs) if index else []
         parsed = oci.read_manifest(manifest)
-        entries = oci.read_manifest(index).manifests
+        entries = oci.read_manifest(index).manifests if index else []
     except NaruError as error:
         log.warning("save: %s goes without its attestations: %s", image.id, error)
         return None
@@ -108,7 +113,7 @@ def _original(image: ImageRecord, library: Library, lease: Lease) -> Form | None
         size=len(manifest),
         platform=named.platform or platform_of(image),
     )
-    return Form(layers, manifest, entry, index, attested)
+    return Form(layers, manifest, entry, index or b"", attested)
 
 
 def _document(digest: str, library: Library) -> bytes | None:

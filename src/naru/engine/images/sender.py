@@ -10,7 +10,7 @@ import asyncio
 
 import msgspec
 
-from naru.engine.images import events, progress
+from naru.engine.images import arrivals, events, progress
 from naru.engine.images.layer_blobs import LayerBlobs, NotKept
 from naru.engine.images.library import Library
 from naru.engine.images.progress import Progress
@@ -18,7 +18,7 @@ from naru.engine.tasks import Tasks
 from naru.registry.upload import Uploader
 from naru.spec import oci
 from naru.spec import reference as references
-from naru.spec.images import ImageRecord, TagRecord
+from naru.spec.images import Arrival, ImageRecord
 from naru.spec.oci import Descriptor
 from naru.spec.reference import Reference
 from naru.store.blobs import Lease
@@ -46,18 +46,18 @@ class Sender:
         self.uploader = uploader
         self._report = report
 
-    async def send(self, image: ImageRecord, name: Reference) -> None:
-        """By tag, or by the digest of the manifest that an index names.
+    async def send(self, image: ImageRecord, name: Reference) -> Descriptor:
+        """By tag, or by the digest of the manifest that an index names -> the manifest.
 
         `NotKept` for a part of an index of which a layer cannot be had as it came.
         """
         try:
-            await self._send_as(image, name, anew=False)
+            return await self._send_as(image, name, anew=False)
         except NotKept as error:
             if not name.tag:
                 raise  # a part of an index, which names what it came by
             self._report.emit(progress.status(f"{error}: the image gets a manifest of new ones"))
-            await self._send_as(image, name, anew=True)
+            return await self._send_as(image, name, anew=True)
 
     def tell(self, tag: str, manifest: bytes) -> None:
         """What went by the tag."""
@@ -68,7 +68,7 @@ class Sender:
             "aux": {"Tag": tag, "Digest": digest, "Size": len(manifest)},
         })  # fmt: skip
 
-    async def _send_as(self, image: ImageRecord, name: Reference, *, anew: bool) -> None:
+    async def _send_as(self, image: ImageRecord, name: Reference, *, anew: bool) -> Descriptor:
         """`anew`: by a manifest made for the blobs that can be had."""
         library = self._library
         with (
@@ -99,6 +99,7 @@ class Sender:
         self._tasks.spawn(self._blobs.settle(image), name=f"blobs of {name}")
         if name.tag:
             self.tell(name.tag, manifest)
+        return Descriptor(parsed.media_type, oci.digest_of(manifest), len(manifest))
 
     async def _layer(self, layer: Descriptor, diff_id: str, lease: Lease, name: Reference) -> None:
         short = _short(layer)
@@ -159,16 +160,24 @@ class Sender:
             if current is None:
                 return
             changes: list[Change] = []
+            pushed = Arrival(manifest=digest, layers=parsed.layers)
             kept = current
-            if current.manifest != digest and not anew:
-                kept = msgspec.structs.replace(kept, manifest=digest, layers=parsed.layers)
+            if not anew and digest != image.manifest:
+                kept = arrivals.by(kept, pushed)
             if name.name not in kept.origins:
                 kept = msgspec.structs.replace(kept, origins=[*kept.origins, name.name])
             if kept is not current:
                 changes.append(put(library.records.images, kept))
             if name.tag:  # else it is a part of an index, which is what gets the name
-                record = TagRecord(name=str(name.with_digest(digest)), image_id=image.id)
-                changes.append(put(library.records.tags, record))
+                by_digest = arrivals.tagged(
+                    str(name.with_digest(digest)), [arrivals.by(current, pushed)]
+                )
+                changes.append(put(library.records.tags, by_digest))
+                tag = library.records.tags.get(str(name))
+                if digest != image.manifest and tag and tag.image_id == image.id:
+                    forms = {**tag.arrivals, image.id: pushed}
+                    tag = msgspec.structs.replace(tag, arrivals=forms)
+                    changes.append(put(library.records.tags, tag))
             for layer in parsed.layers:
                 blob = library.records.blobs.get(layer.digest)
                 if blob is not None and name.name not in blob.repositories:
