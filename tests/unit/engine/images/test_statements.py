@@ -27,10 +27,10 @@ MANIFEST = b'{"schemaVersion": 2}'
 class Image:
     """An image of this machine's platform whose index attests to it. `library` finds only it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, provenance: bytes = PROVENANCE) -> None:
         self.blobs = BlobStore(root)
         layers = [
-            self.layer(PROVENANCE, "https://slsa.dev/provenance/v0.2"),
+            self.layer(provenance, "https://slsa.dev/provenance/v0.2"),
             self.layer(PACKAGES, "https://spdx.dev/Document"),
             self.layer(b"no statement", ""),
         ]
@@ -129,7 +129,7 @@ async def test_what_did_not_come_along_is_said(image: Image) -> None:
         await statements(image.library, "x")
 
 
-async def test_a_statement_that_is_no_json_is_said(image: Image) -> None:
-    image.blobs.path(digest_of(PROVENANCE)).write_bytes(b"{")
+async def test_a_statement_that_is_no_json_is_said(tmp_path: Path) -> None:
+    image = Image(tmp_path / "blobs", provenance=b"{")
     with pytest.raises(InternalError, match="attestation statement"):
         await statements(image.library, "x", bodies=True)
