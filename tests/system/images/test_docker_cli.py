@@ -19,8 +19,10 @@ from naru.api.routes.images import ImageRoutes
 from naru.api.routes.registry import RegistryRoutes
 from naru.api.server import Server
 from naru.engine.images.inquiries import Inquiries
-from tests.system.images.archives import docker_archive, layers
+from naru.spec import oci
+from tests.system.images.archives import docker_archive, layers, oci_index_archive
 from tests.system.images.conftest import Images
+from tests.system.images.test_attestations_saved import nested
 
 
 class Cli:
@@ -101,6 +103,18 @@ async def test_the_life_of_an_image(docker: Cli, registry: str, tmp_path: Path) 
     assert json.loads(await docker("image", "inspect", name))[0]["Id"] == inspected["Id"]
     assert digest in await docker("manifest", "inspect", "--insecure", "-v", name)
     assert "Login Succeeded" in await docker("login", "-u", "x", "-p", "y", registry)
+
+
+async def test_a_push_of_a_part_of_an_index_is_noted(docker: Cli, registry: str) -> None:
+    """By digest, as the CLI prints it of Docker's own."""
+    name, here = f"{registry}/cli/part:1", str(oci.host_platform())
+    archive = oci_index_archive(name, [here, "linux/riscv64"])
+    index, [own, _] = nested(archive)
+    await docker("load", "--platform", here, input=archive)
+    pushed = await docker("push", name)
+    assert "Not all multiplatform-content is present" in pushed
+    assert f"1: digest: {own['digest']}" in pushed
+    assert pushed.index(index) < pushed.rindex(own["digest"])
 
 
 async def test_import_and_prune(docker: Cli) -> None:
