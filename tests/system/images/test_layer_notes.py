@@ -1,4 +1,4 @@
-"""Layers that dockerd pushed are not kept twice either, and go out again to the byte."""
+"""Layers that dockerd and skopeo pushed are not kept twice, and go out again to the byte."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class HostNetwork(NetworkNamespace):
 
 
 def parts() -> list[bytes]:
-    files = [(Entry(f"file{n}"), sample(200_000, n)) for n in range(4)]
+    files = [(Entry(f"file{n}"), sample(300_000, n)) for n in range(4)]
     return [tar(files), tar([(Entry("other"), sample(300_000, 9))])]
 
 
@@ -58,6 +58,20 @@ def pushed(registry: str, tmp_path_factory: pytest.TempPathFactory) -> str:
         dockerd.docker("push", "-q", name)
     finally:
         dockerd.stop()
+    return name
+
+
+@pytest.fixture(scope="module")
+def copied(registry: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of an image that skopeo pushed: pgzip, which podman and buildah have too."""
+    name = f"{registry}/copied/app:1"
+    archive = tmp_path_factory.mktemp("copied") / "archive.tar"
+    archive.write_bytes(docker_archive(name, parts()))
+    subprocess.run(
+        ["skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false",
+         f"docker-archive:{archive}", f"docker://{name}"],
+        check=True,
+    )  # fmt: skip
     return name
 
 
@@ -101,10 +115,11 @@ async def pushed_to(images: Images, name: str, other: str) -> str:
     return digest(other)
 
 
-@pytest.mark.parametrize("driver", ["overlay2", "erofs"])
-async def test_what_dockerd_pushed_is_dropped_and_made_again(
-    tmp_path: Path, pushed: str, elsewhere: str, driver: str
+@pytest.mark.parametrize(("driver", "source"), [("overlay2", "pushed"), ("erofs", "copied")])
+async def test_it_is_dropped_and_made_again(
+    tmp_path: Path, request: pytest.FixtureRequest, elsewhere: str, driver: str, source: str
 ) -> None:
+    pushed = request.getfixturevalue(source)
     (tmp_path / driver).mkdir()
     images = await Images(tmp_path / driver, driver=driver, drop=True).open()
     try:

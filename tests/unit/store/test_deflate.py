@@ -22,7 +22,7 @@ pytest.importorskip("numba")
 from naru.store.compression import GzipWriter
 from naru.store.deflate.analysis import Analysis, NotDeflate
 from naru.store.deflate.notes import MAGIC, BadNotes, Reader, begin
-from naru.store.deflate.predict import PREDICTORS
+from naru.store.deflate.matchers import PREDICTORS
 from naru.store.deflate.rebuild import rebuild
 
 _ROOT = Path(__file__).parents[3]

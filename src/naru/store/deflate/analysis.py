@@ -11,8 +11,7 @@ import numpy as np
 from naru.store.deflate import codes, tokens
 from naru.store.deflate.bits import copied, peek
 from naru.store.deflate.notes import DYNAMIC, FIXED, RAW, STORED, TOKENS, Note, Source
-from naru.store.deflate.predict import AHEAD
-from naru.store.deflate.window import ROOM, Window
+from naru.store.deflate.window import ROOM, Window, is_flush
 
 _INPUT = 1 << 20
 _ENOUGH = 1 << 17
@@ -148,7 +147,7 @@ class Analysis:
             raise NotDeflate("the end is missing")
         note = Note(kind=STORED, pad=pad, final=final, length=length)
         self._waiting.append((position, note, self._tokens[:0]))
-        self._settle()
+        self._settle(last=is_flush(note) and window.flushes)
 
     def _kept(self) -> int:
         return self._waiting[0][0] if self._waiting else self._window.end
@@ -158,8 +157,8 @@ class Analysis:
         window = self._window
         while self._waiting:
             position, note, found = self._waiting[0]
-            ahead = min(window.end - position - note.length, AHEAD)
-            if ahead < AHEAD and not last:
+            ahead = min(window.end - position - note.length, window.ahead)
+            if ahead < window.ahead and not last:
                 return
             self._waiting.popleft()
             note = replace(note, ahead=ahead)

@@ -38,12 +38,10 @@ def insert(plain: Bytes, head: Ints, before: Ints, p: Int, stop: Int) -> None:
 
 
 @compiled
-def slide(head: Ints, before: Ints, by: Int) -> None:
+def slide(positions: Ints, by: Int) -> None:
     """The plain bytes have moved down, by a multiple of the window."""
-    for i in range(head.size):
-        head[i] = max(head[i] - by, -1)
-    for i in range(before.size):
-        before[i] = max(before[i] - by, -1)
+    for i in range(positions.size):
+        positions[i] = max(positions[i] - by, -1)
 
 
 @inlined

@@ -42,6 +42,23 @@ def _get(data: Bytes, at: Int) -> tuple[Int, Int]:
 
 
 @compiled
+def _real(data: Bytes, at: Int, size: Int, count: Int) -> tuple[Int, Int, Int]:
+    """-> (the real token, or -1 for none; how many are right behind it; the next byte)"""
+    token, at = _get(data, at)
+    if token:
+        distance, at = _get(data, at)
+        if not 3 <= token <= LONG_WAY or not 1 <= distance <= WINDOW:
+            return -1, 0, at
+        token = token << 16 | distance
+    if at > size:
+        return -1, 0, at
+    right = count
+    if at < size:
+        right, at = _get(data, at)
+    return token, right, at
+
+
+@compiled
 def correct(
     rules: Ints64, plain: Bytes, head: Ints, before: Ints, ahead: Ints64, p: Int, first: Int,
     end: Int, tokens: Ints, count: Int, out: Bytes,
@@ -100,17 +117,9 @@ def corrected(
         if right > 0:
             right -= 1
         else:
-            here, at = _get(data, at)
-            if here:
-                distance, at = _get(data, at)
-                if not 3 <= here <= LONG_WAY or not 1 <= distance <= WINDOW:
-                    return -1
-                here = here << 16 | distance
-            if at > size:
+            here, right, at = _real(data, at, size, count)
+            if here < 0:
                 return -1
-            right = count
-            if at < size:
-                right, at = _get(data, at)
         tokens[i] = here
         if here:
             stop = p + covers(here)
@@ -122,4 +131,47 @@ def corrected(
         else:
             p += 1
     ahead[0], ahead[1] = known, following
+    return p
+
+
+@compiled
+def correct_guessed(guesses: Ints, p: Int, tokens: Ints, count: Int, out: Bytes) -> Int:
+    """The same where there is a guess for each position."""
+    at = 0
+    right = 0
+    for i in range(count):
+        token = np.int64(tokens[i])
+        if guesses[p] == token:
+            right += 1
+        else:
+            at = _put(out, at, right)
+            at = _put(out, at, token >> 16)
+            if token:
+                at = _put(out, at, token & 0xFFFF)
+            right = 0
+        p += covers(token)
+    return at
+
+
+@compiled
+def corrected_guessed(
+    guesses: Ints, p: Int, stop: Int, tokens: Ints, count: Int, data: Bytes
+) -> Int:
+    size = data.size - PADDING
+    at = 0
+    right = count
+    if size:
+        right, at = _get(data, at)
+    for i in range(count):
+        if p >= stop:
+            return -1
+        here = np.int64(guesses[p])
+        if right > 0:
+            right -= 1
+        else:
+            here, right, at = _real(data, at, size, count)
+            if here < 0:
+                return -1
+        tokens[i] = here
+        p += covers(here)
     return p

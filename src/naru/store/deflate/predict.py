@@ -1,6 +1,6 @@
 """What token a compressor would write next, told from the plain bytes around it.
 
-The compressor is a row of numbers (`PREDICTORS`). Since all positions before the next token are in
+The compressor is a row of numbers (`GO`). Since all positions before the next token are in
 the chains, however they came to be covered, the answer depends on the position alone. That holds
 for Go's compress/flate, levels 4 to 9, which is what docker, containerd and BuildKit use.
 
@@ -24,7 +24,7 @@ AHEAD = LONGEST_MATCH + 4
 
 # Length from which no longer match is looked for one byte on; length that ends a search; tries.
 LAZY, _NICE, _TRIES = range(3)
-PREDICTORS: Final = {
+GO: Final = {
     "go-6": np.array([16, 128, 128]),
     "go-9": np.array([258, 258, 4096]),
     "go-5": np.array([16, 32, 32]),

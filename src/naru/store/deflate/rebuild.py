@@ -17,7 +17,6 @@ from naru.store.deflate.notes import (
     Sink,
     Source,
 )
-from naru.store.deflate.predict import AHEAD, PREDICTORS
 from naru.store.deflate.window import ROOM, Window
 
 _OUTPUT = 1 << 20
@@ -26,19 +25,21 @@ _OUTPUT = 1 << 20
 def rebuild(notes: Reader, plain: Source, out: Sink) -> None:
     """`BadNotes` where the notes and the plain bytes do not fit; the result is for others to
     verify."""
-    if notes.predictor not in PREDICTORS:
-        raise BadNotes(f"unknown predictor: {notes.predictor!r}")
-    made = _Rebuild(plain, notes.predictor, out)
+    try:
+        window = Window(notes.predictor)
+    except KeyError:
+        raise BadNotes(f"unknown predictor: {notes.predictor!r}") from None
+    made = _Rebuild(plain, window, out)
     while (note := notes.next()) is not None:
         made.add(note)
     made.flush()
 
 
 class _Rebuild:
-    def __init__(self, plain: Source, predictor: str, out: Sink) -> None:
+    def __init__(self, plain: Source, window: Window, out: Sink) -> None:
         self._plain = plain
         self._out = _Output(out)
-        self._window = Window(predictor)
+        self._window = window
         self._position = 0
         self._lengths = np.zeros(codes.LITERALS + codes.DISTANCES, np.int32)
         self._literals = np.zeros(codes.LITERALS, np.int32)
@@ -53,7 +54,12 @@ class _Rebuild:
             out.write(note.raw)
             self._window.begin(self._position)
             return
-        if note.length > ROOM + tokens.LONGEST_MATCH or note.count > TOKENS or note.ahead > AHEAD:
+        window = self._window
+        if (
+            note.length > ROOM + tokens.LONGEST_MATCH
+            or note.count > TOKENS
+            or note.ahead > window.ahead
+        ):
             raise BadNotes("a note says more than there may be")
         self._fetch(note.length + note.ahead)
         if note.kind == STORED:
@@ -67,7 +73,6 @@ class _Rebuild:
                 self._begin(note)
             if not self._window.corrected(self._position, note, self._tokens):
                 raise BadNotes("the corrections do not fit")
-            window = self._window
             tokens.write(
                 out.words, out.state, self._tokens, note.count, window.data,
                 self._position - window.base, self._lengths, self._literals, self._distances,

@@ -1,17 +1,16 @@
 """The plain bytes as far as they are needed, and what a predictor knows of them.
 
-Positions are those in the whole of the plain bytes; the kernels get indices of `data` instead.
+Positions are those in the whole of the plain bytes; a matcher gets indices of `data` instead.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from naru.store.deflate.bits import Bytes
-from naru.store.deflate.chains import HASHES, WINDOW, insert, slide
-from naru.store.deflate.corrections import LARGEST, PADDING, correct, corrected
-from naru.store.deflate.notes import Note
-from naru.store.deflate.predict import PREDICTORS
+from naru.store.deflate.bits import Bytes, Ints
+from naru.store.deflate.chains import WINDOW
+from naru.store.deflate.matchers import LAG, matcher
+from naru.store.deflate.notes import STORED, Note
 from naru.store.deflate.tokens import LONGEST_MATCH
 
 ROOM = 1 << 20
@@ -21,21 +20,19 @@ _SIZE = 4 * ROOM
 
 class Window:
     def __init__(self, predictor: str) -> None:
-        self.rules = PREDICTORS[predictor]
+        """`KeyError` for an unknown predictor."""
+        self._matcher = matcher(predictor, _SIZE)
+        self.ahead = self._matcher.ahead
+        self.flushes = self._matcher.flushes
         self.data: Bytes = np.zeros(_SIZE, np.uint8)
         self.base = 0  # the position of data[0]
         self.end = 0  # the position behind the last byte that is here
-        self.first = 0  # where the compressor began
-        self._head = np.full(HASHES, -1, np.int32)
-        self._before = np.full(WINDOW, -1, np.int32)
-        self._ahead = np.zeros(2, np.int64)
-        """Whether a search was made for the position behind the last token, and what it found."""
+        self.first = 0  # where the gzip member began
 
     def begin(self, position: int) -> None:
         """A compressor that knows nothing begins there."""
         self.first = position
-        self._head[:] = -1
-        self._ahead[:] = 0
+        self._matcher.begin(position - self.base)
 
     def make_room(self, size: int, kept: int) -> None:
         """Have room for `size` bytes more; what is needed for `kept` and behind it stays."""
@@ -47,7 +44,7 @@ class Window:
         assert length + size <= _SIZE
         self.data[:length] = self.data[by : by + length].copy()
         self.base += by
-        slide(self._head, self._before, by)
+        self._matcher.slide(by)
 
     def append(self, data: bytes | memoryview) -> None:
         at = self.end - self.base
@@ -59,30 +56,29 @@ class Window:
         return self.data[at : at + size]
 
     def pass_over(self, position: int, note: Note) -> None:
-        """What was stored without a search can be found by later ones."""
-        at, end = position - self.base, position + note.length + note.ahead - self.base
-        begin = at + int(self._ahead[0])
-        insert(self.data, self._head, self._before, begin, min(at + note.length, end - 3))
-        self._ahead[:] = 0
+        """What was stored, nobody needs to predict; nothing at all is a flush."""
+        at, stop, end = self._indices(position, note)
+        self._matcher.pass_over(self.data, at, stop, end)
+        if is_flush(note):
+            self._matcher.flush(self.data, at)
 
-    def correct(self, position: int, note: Note, tokens: np.typing.NDArray[np.int32]) -> bytes:
-        out = np.zeros(LARGEST * note.count, np.uint8)
-        size = correct(
-            self.rules, self.data, self._head, self._before, self._ahead, position - self.base,
-            self.first - self.base, position + note.length + note.ahead - self.base, tokens,
-            note.count, out,
-        )  # fmt: skip
-        return out[:size].tobytes()
+    def correct(self, position: int, note: Note, tokens: Ints) -> bytes:
+        return self._matcher.correct(self.data, *self._indices(position, note), tokens)
 
-    def corrected(self, position: int, note: Note, tokens: np.typing.NDArray[np.int32]) -> bool:
+    def corrected(self, position: int, note: Note, tokens: Ints) -> bool:
         """Fill in the tokens -> whether they stand for the bytes that they should."""
-        data = np.frombuffer(note.corrections + bytes(PADDING), np.uint8)
-        end = corrected(
-            self.rules, self.data, self._head, self._before, self._ahead, position - self.base,
-            self.first - self.base, position + note.length + note.ahead - self.base, tokens,
-            note.count, data,
-        )  # fmt: skip
-        return bool(end == position + note.length - self.base)
+        at, stop, end = self._indices(position, note)
+        tokens = tokens[: note.count]
+        found = self._matcher.corrected(self.data, at, stop, end, tokens, note.corrections)
+        return found == stop
+
+    def _indices(self, position: int, note: Note) -> tuple[int, int, int]:
+        at = position - self.base
+        return at, at + note.length, at + note.length + note.ahead
 
 
-assert 2 * WINDOW + 2 * (ROOM + LONGEST_MATCH) < _SIZE
+def is_flush(note: Note) -> bool:
+    return note.kind == STORED and not note.length and not note.final
+
+
+assert 3 * WINDOW + 2 * (ROOM + LONGEST_MATCH) + LAG < _SIZE

@@ -72,8 +72,8 @@ def take_apart(fds: list[int]) -> None:
 def _best(sample: bytes) -> str:
     """The predictor that is right most often about the beginning of the file."""
     from naru.store.deflate.analysis import Analysis, NotDeflate
+    from naru.store.deflate.matchers import PREDICTORS
     from naru.store.deflate.notes import RAW, Note
-    from naru.store.deflate.predict import PREDICTORS
 
     found: dict[str, float] = {}
     for name in PREDICTORS:
