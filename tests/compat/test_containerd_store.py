@@ -111,6 +111,22 @@ def test_a_build_goes_to_naru_and_back(both: Both) -> None:
     assert both.pushed(both.docker, name, "from-docker:1") == index
 
 
+def test_a_build_that_nothing_attests_to(both: Both) -> None:
+    """Its archive names a manifest alone, beside Docker's own manifest.json."""
+    name = "alone:1"
+    context = both.docker.files / "alone"
+    context.mkdir()
+    (context / "Dockerfile").write_text('FROM scratch\nCOPY Dockerfile /\nCMD ["x"]\n')
+    both.docker.run("buildx", "build", "--provenance=false", "-t", name, "/mnt/alone")
+    manifest = both.docker.image_id(name)
+    both.naru.run("load", input=both.docker.run("save", name))
+    assert both.pushed(both.naru, name, "alone-from-naru:1") == manifest
+    again = both.naru.run("save", name)
+    both.docker.run("rmi", name)
+    both.docker.run("load", input=again)
+    assert both.docker.image_id(name) == manifest
+
+
 def test_several_platforms(both: Both) -> None:
     name = "several:1"
     both.naru.run("load", input=oci_index_archive(name, [HERE, OTHER], STATEMENTS))
