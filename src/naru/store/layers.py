@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from naru.kernel import mounts
 from naru.kernel.mounts import Mount
 from naru.kernel.workers import Workers
-from naru.spec.errors import InternalError, NoSpace, NotFound
 from naru.spec.layers import LayerRecord
+from naru.store import writable
 from naru.store.compression import Readable
 from naru.store.diff_stream import take_diff
 from naru.store.driver import Change, KeepsMounts, MountsSlowly, Releases, StorageDriver, Usage
-from naru.store.mounting import mount_all, mount_writable, unmount_all, unmount_layer
+from naru.store.mounting import mount_all, mount_writable, shown, unmount_all, unmount_layer
 from naru.store.named_locks import NamedLocks
 from naru.store.records import Records
-from naru.store.room import Room, is_full
+from naru.store.room import Room
 from naru.store.shared_layers import SharedLayers
 
 T = TypeVar("T")
@@ -70,22 +72,9 @@ class LayerStore(SharedLayers):
         `record` is called when the layer is there, to write down whose it is.
         """
         self.check_room("making a container's layer")
-
-        def create(base: str) -> None:
-            try:
-                self.driver.create(container_id, base, writable=True, size=size)
-            except BaseException as error:
-                self.driver.remove(container_id)
-                if isinstance(error, FileNotFoundError):
-                    raise NotFound(f"layer {chain_id} does not exist") from error
-                if is_full(error) and isinstance(error, OSError):
-                    raise NoSpace(f"no space left on device: {error}") from error
-                if isinstance(error, OSError):
-                    raise InternalError(f"cannot make the container's layer: {error}") from error
-                raise
-
         async with self.base(chain_id) as base:
-            await self._run(self._quick, create, base)
+            make = functools.partial(writable.create, chain_id=chain_id, size=size)
+            await self._run(self._quick, make, self.driver, container_id, base)
             await record()
 
     async def mount(self, container_id: str, *, init: Callable[[Path], None] | None = None) -> Path:
@@ -98,17 +87,8 @@ class LayerStore(SharedLayers):
             self._mounted.add(container_id)
             if mounts.is_mounted(target):
                 return target
-            try:
+            with writable.mounting(self.driver, container_id, target):
                 await self._mount(container_id, target)
-            except FileNotFoundError as error:
-                raise NotFound(
-                    f"container {container_id[:12]} has lost its files: {self.driver.name} has no"
-                    f" layer of it ({error})"
-                ) from error
-            except OSError as error:
-                raise InternalError(
-                    f"error creating {self.driver.name} mount to {target}: {error}"
-                ) from error
             if init is not None:
                 try:
                     await self._run(self._quick, init, target)
@@ -116,6 +96,27 @@ class LayerStore(SharedLayers):
                     await self._run(self._quick, mounts.unmount, target)
                     raise
         return target
+
+    @contextlib.asynccontextmanager
+    async def look(self, container_id: str) -> AsyncIterator[Path]:
+        """A container's tree, to read: where it is mounted, or else in a mount for this block.
+
+        One that cannot be written to: the end of one that can syncs the whole file system.
+        """
+        async with contextlib.AsyncExitStack() as undo:
+            driver = await undo.enter_async_context(self.reading())
+            async with self._locks.hold(container_id):
+                tree = self.target(container_id)
+                if not mounts.is_mounted(tree):
+                    view = shown(driver, container_id, self._views, read_only=True)
+                    with writable.mounting(driver, container_id, self._views):
+                        tree = await self._run(self._quick, view.__enter__)
+                    undo.push_async_callback(self._end_look, container_id, view)
+            yield tree
+
+    async def _end_look(self, container_id: str, view: AbstractContextManager[Path]) -> None:
+        async with self._locks.hold(container_id):
+            await self._run(self._quick, view.__exit__, None, None, None)
 
     async def unmount(self, container_id: str) -> None:
         """Idempotent. Processes that still use the tree keep it until they end."""

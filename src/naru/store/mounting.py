@@ -54,6 +54,7 @@ def shown(
     driver: StorageDriver, layer: str, below: Path, *, read_only: bool = False
 ) -> Iterator[Path]:
     """A layer's tree, in a new directory `below`, until the end of the block."""
+    below.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as undo:
         target = Path(tempfile.mkdtemp(prefix="tree-", dir=below))
         undo.callback(os.rmdir, target)

@@ -78,7 +78,6 @@ class SwitchableLayers(LayerStore):
         if mounts.is_mounted(target):
             yield target
             return
-        self._views.mkdir(mode=0o700, parents=True, exist_ok=True)
         with shown(self.driver, layer, self._views, read_only=True) as view:
             yield view
 

@@ -201,6 +201,37 @@ async def test_a_view_shows_a_layer_read_only(store: Store) -> None:
     assert not path.exists()
 
 
+async def test_a_look_shows_what_a_container_has_changed(store: Store) -> None:
+    record = await store.layers.register(None, *archive(hello=b"world", gone=b"", kept=b"same"))
+    layers = store.layers
+    await layers.create_writable(C, record.chain_id)
+    path = await layers.mount(C)
+    (path / "hello").write_bytes(b"changed")
+    (path / "gone").unlink()
+    (path / "etc" / "new").write_bytes(b"x")
+    async with layers.look(C) as shown:
+        assert shown == path  # the one that there is
+    await layers.unmount(C)
+    for _ in range(2):
+        async with layers.look(C) as shown, layers.look(C) as other:
+            assert len({shown, other, path}) == 3
+            assert {each.name for each in shown.iterdir()} >= {"hello", "kept", "etc"}
+            assert not (shown / "gone").exists()
+            assert (shown / "hello").read_bytes() == b"changed"
+            assert (other / "etc" / "new").read_bytes() == b"x"
+            with pytest.raises(OSError, match="Read-only"):
+                (shown / "hello").write_bytes(b"x")
+            # A container that starts meanwhile has a mount of its own.
+            assert await layers.mount(C) == path
+            (path / "hello").write_bytes(b"changed")
+            await layers.unmount(C)
+        assert not shown.exists()
+    await layers.remove_writable(C)
+    with pytest.raises(NotFound):
+        async with layers.look(C):
+            pass
+
+
 _KILLED = """
 import asyncio, io, sys
 from pathlib import Path

@@ -175,7 +175,9 @@ def container_routes(router: RouteTable, base: Foundation, parts: ContainerParts
         prune=Prune(containers=containers, layers=layers, remove=parts.remove),
     ).register(router)
     ArchiveRoutes(
-        files=Files(containers=containers, layers=layers, workers=base.stores.workers)
+        files=Files(
+            containers=containers, layers=layers, workers=base.stores.workers, tasks=base.tasks
+        )
     ).register(router)
     ExecRoutes(execs=parts.execs).register(router)
     StreamRoutes(

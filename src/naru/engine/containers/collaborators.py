@@ -7,6 +7,7 @@ no root, no kernel.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -112,6 +113,8 @@ class Layers(Protocol):
     async def mount(self, container_id: str) -> Path: ...
 
     async def unmount(self, container_id: str) -> None: ...
+
+    def look(self, container_id: str) -> AbstractAsyncContextManager[Path]: ...
 
     async def remove_writable(self, container_id: str) -> None: ...
 

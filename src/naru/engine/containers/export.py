@@ -22,14 +22,7 @@ class Export:
     async def __call__(self, ref: str) -> AsyncIterator[bytes | Piped]:
         """Raises before the first piece when there is no such container."""
         record = self._containers.find(ref)
-        live = self._containers.live(record)
-        rootfs = await self._layers.mount(record.id)
-        try:
-            async for piece in from_worker(self._workers, [], file_jobs.pack_root, rootfs):
+        async with self._layers.look(record.id) as root:
+            async for piece in from_worker(self._workers, [], file_jobs.pack_root, root):
                 yield piece
-            await self._containers.tell(occurrence(record, "export"))
-        finally:
-            async with live.lock:
-                present = self._containers.get(record.id)
-                if present is None or not present.running:
-                    await self._layers.unmount(record.id)
+        await self._containers.tell(occurrence(record, "export"))

@@ -14,6 +14,7 @@ import os
 import posixpath
 import stat
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from naru.engine.containers.collaborators import Layers
 from naru.engine.containers.containers import Containers
 from naru.engine.containers.occurrences import occurrence
 from naru.engine.pipes import BrokenStream, Inbound, from_worker
+from naru.engine.tasks import Tasks
 from naru.kernel.inroot import open_in_root
 from naru.kernel.pipes import Piped
 from naru.kernel.workers import Workers
@@ -45,10 +47,14 @@ class _Place(NamedTuple):
 
 
 class Files:
-    def __init__(self, *, containers: Containers, layers: Layers, workers: Workers) -> None:
+    def __init__(
+        self, *, containers: Containers, layers: Layers, workers: Workers, tasks: Tasks
+    ) -> None:
         self._containers = containers
         self._layers = layers
         self._workers = workers
+        self._tasks = tasks
+        self._writing: Counter[str] = Counter()  # copies to a container that does not run
 
     async def stat(self, ref: str, path: str) -> dict[str, Any]:
         """The members of `X-Docker-Container-Path-Stat`."""
@@ -80,7 +86,7 @@ class Files:
         what is written belongs to the container's user.
         """
         record = self._containers.find(ref)
-        async with self._seen(record) as root:
+        async with self._opened_up(record) as root:
             unpack = functools.partial(
                 self._write, record, root, path, keep_kinds=keep_kinds, as_user=as_user
             )
@@ -105,19 +111,34 @@ class Files:
 
     @asynccontextmanager
     async def _seen(self, record: ContainerRecord) -> AsyncIterator[Path]:
-        """The container's root, for as long as it is needed."""
+        """The container's root, to read, for as long as it is needed."""
         if record.running:
             yield Path(f"/proc/{record.state.pid}/root")
             return
-        live = self._containers.live(record)
-        root = await self._layers.mount(record.id)
+        async with self._layers.look(record.id) as root:
+            yield root
+
+    @asynccontextmanager
+    async def _opened_up(self, record: ContainerRecord) -> AsyncIterator[Path]:
+        """The same, to write to."""
+        if record.running:
+            yield Path(f"/proc/{record.state.pid}/root")
+            return
+        async with self._containers.live(record).lock:
+            root = await self._layers.mount(record.id)
+            self._writing[record.id] += 1
         try:
             yield root
         finally:
-            async with live.lock:
-                present = self._containers.get(record.id)
-                if present is None or not present.running:
-                    await self._layers.unmount(record.id)
+            # Not waited for: it syncs the file system that the layer is on.
+            self._tasks.spawn(self._let_go(record), name=f"unmount of {record.name} after a copy")
+
+    async def _let_go(self, record: ContainerRecord) -> None:
+        async with self._containers.live(record).lock:
+            self._writing -= Counter([record.id])
+            present = self._containers.get(record.id)
+            if not self._writing[record.id] and (present is None or not present.running):
+                await self._layers.unmount(record.id)
 
     def _place(self, record: ContainerRecord, root: Path, path: str) -> _Place:
         writable = not record.host_config.readonly_rootfs

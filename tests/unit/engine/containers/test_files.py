@@ -5,6 +5,7 @@ import io
 import os
 import tarfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from tests.harness.pieces import joined
 
 from naru.engine.containers import path_stat
 from naru.engine.containers.files import Files
+from naru.engine.tasks import Tasks
 from naru.kernel.workers import Workers
 from naru.spec.containers import ContainerConfig, ContainerRecord, HostConfig, MountPoint
 from naru.spec.errors import Forbidden, InvalidParameter, NotFound
@@ -25,7 +27,8 @@ class Surroundings:
 
     def __init__(self, root: Path, volume: Path) -> None:
         self.root = root
-        self.mounted = 0
+        self.mounted = False
+        self.lock = asyncio.Lock()
         self.record = ContainerRecord(
             id="c" * 64,
             name="web",
@@ -47,16 +50,20 @@ class Surroundings:
         return self.record
 
     def live(self, record: ContainerRecord) -> Any:
-        return SimpleNamespace(lock=asyncio.Lock())
+        return SimpleNamespace(lock=self.lock)
 
     async def tell(self, *events: object) -> None: ...
 
     async def mount(self, container_id: str) -> Path:
-        self.mounted += 1
+        self.mounted = True
         return self.root
 
     async def unmount(self, container_id: str) -> None:
-        self.mounted -= 1
+        self.mounted = False
+
+    @asynccontextmanager
+    async def look(self, container_id: str) -> AsyncIterator[Path]:
+        yield self.root
 
 
 @pytest.fixture
@@ -71,8 +78,13 @@ def around(tmp_path: Path) -> Surroundings:
 
 
 @pytest.fixture
-def files(around: Surroundings, workers: Workers) -> Files:
-    return Files(containers=around, layers=around, workers=workers)  # type: ignore[arg-type]
+def tasks() -> Tasks:
+    return Tasks()
+
+
+@pytest.fixture
+def files(around: Surroundings, workers: Workers, tasks: Tasks) -> Files:
+    return Files(containers=around, layers=around, workers=workers, tasks=tasks)  # type: ignore[arg-type]
 
 
 async def unpacked(files: Files, path: str) -> dict[str, bytes | str]:
@@ -111,7 +123,30 @@ async def test_a_file_and_a_tree(files: Files, around: Surroundings) -> None:
     assert await unpacked(files, "/etc/passwd") == {"passwd": b"inside"}
     assert await unpacked(files, "etc") == {"etc": "", "etc/passwd": b"inside"}
     assert await unpacked(files, "/etc/.") == {".": "", "./passwd": b"inside"}
-    assert around.mounted == 0
+    assert not around.mounted
+
+
+async def test_the_layer_is_let_go_behind_the_last_copy_into_it(
+    files: Files, around: Surroundings, tasks: Tasks
+) -> None:
+    more, begun = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        async for piece in packed(("slow", b"x")):
+            begun.set()
+            await more.wait()
+            yield piece
+
+    slow = asyncio.create_task(files.write("web", "/", slowly(), keep_kinds=True, as_user=False))
+    await begun.wait()
+    await put(files, "/", ("quick", b"x"))
+    await tasks.settled()
+    assert around.mounted
+    more.set()
+    await slow
+    await tasks.settled()
+    assert not around.mounted
+    assert {"slow", "quick"} <= {path.name for path in around.root.iterdir()}
 
 
 async def test_paths_below_a_volume_are_the_volume_s(files: Files, around: Surroundings) -> None:
