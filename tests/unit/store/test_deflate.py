@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 pytest.importorskip("numba")
 
 from naru.store.compression import GzipWriter
+from naru.store.deflate import work
 from naru.store.deflate.analysis import Analysis, NotDeflate
-from naru.store.deflate.notes import MAGIC, BadNotes, Reader, begin
 from naru.store.deflate.matchers import PREDICTORS
+from naru.store.deflate.notes import MAGIC, BadNotes, Note, Reader, begin
 from naru.store.deflate.rebuild import rebuild
 
 _ROOT = Path(__file__).parents[3]
@@ -122,6 +123,18 @@ def test_several_members_with_names(members: list[tuple[bytes, int]]) -> None:
             member.write(data)
         file += out.getvalue()
     assert made_of(notes_of(file), b"".join(data for data, _ in members)) == file
+
+
+@pytest.mark.parametrize("predictor", ["go-1", "go-6", "go-9", "klauspost-5c"])
+def test_what_go_made_is_predicted(predictor: str) -> None:
+    """Real ones: by Go 1.19's compress/gzip, which dockerd has, and by skopeo 1.9.3."""
+    file = (Path(__file__).parent / "gzip_samples" / f"{predictor}.gz").read_bytes()
+    told: list[Note] = []
+    Analysis(io.BytesIO(file), predictor, told.append).run()
+    assert sum(note.length for note in told) == 140_006
+    assert b"".join(note.corrections for note in told) == b""
+    assert made_of(notes_of(file, predictor), zlib.decompress(file, 31)) == file
+    assert work.best(file) == predictor
 
 
 def test_what_isal_made() -> None:

@@ -29,7 +29,7 @@ KLAUSPOST = {"klauspost-5c": _SKIP, "klauspost-5b": _END, "klauspost-5a": _PLAIN
 
 
 @inlined
-def _four(plain: Bytes, p: Int) -> Int:
+def four(plain: Bytes, p: Int) -> Int:
     return (
         np.int64(plain[p])
         | np.int64(plain[p + 1]) << 8
@@ -50,7 +50,7 @@ def _hash4(plain: Bytes, p: Int) -> Int:
 @inlined
 def _hash7(plain: Bytes, p: Int) -> Int:
     """The same of seven bytes and 56 bits."""
-    word = _four(plain, p)
+    word = four(plain, p)
     low = word & 0xFFFFFFF
     high = (
         word >> 28
@@ -65,7 +65,7 @@ def _hash7(plain: Bytes, p: Int) -> Int:
 
 
 @inlined
-def _same(plain: Bytes, s: Int, t: Int, most: Int) -> Int:
+def same(plain: Bytes, s: Int, t: Int, most: Int) -> Int:
     """How many bytes are the same, up to `most`."""
     length = 0
     while length < most and plain[s + length] == plain[t + length]:
@@ -75,7 +75,7 @@ def _same(plain: Bytes, s: Int, t: Int, most: Int) -> Int:
 
 @inlined
 def _near(plain: Bytes, s: Int, t: Int) -> Int:
-    return s - t < WINDOW and _four(plain, s) == _four(plain, t)
+    return s - t < WINDOW and four(plain, s) == four(plain, t)
 
 
 @inlined
@@ -115,19 +115,19 @@ def guess(
             t = np.int64(first)
             if _near(plain, s, t):
                 if _near(plain, s, second):
-                    length = 4 + _same(plain, s + 4, t + 4, min(LONGEST_MATCH - 4, end - s - 4))
-                    other = 4 + _same(plain, s + 4, second + 4, min(LONGEST_MATCH - 4, end - s - 4))
+                    length = 4 + same(plain, s + 4, t + 4, min(LONGEST_MATCH - 4, end - s - 4))
+                    other = 4 + same(plain, s + 4, second + 4, min(LONGEST_MATCH - 4, end - s - 4))
                     if other > length:
                         t, length = np.int64(second), other
             elif s - t < WINDOW and _near(plain, s, second):
                 t = np.int64(second)
             elif _near(plain, s, candidate):
                 t = np.int64(candidate)
-                length = 4 + _same(plain, s + 4, t + 4, min(LONGEST_MATCH - 4, end - s - 4))
+                length = 4 + same(plain, s + 4, t + 4, min(LONGEST_MATCH - 4, end - s - 4))
                 most = min(LONGEST_MATCH - 4, end - following - 4)
                 at = s
                 if _near(plain, following, next_first):
-                    other = 4 + _same(plain, following + 4, next_first + 4, most)
+                    other = 4 + same(plain, following + 4, next_first + 4, most)
                     if other > length:
                         t, at, length = np.int64(next_first), following, other
                 if (
@@ -135,7 +135,7 @@ def guess(
                     and following - next_first < WINDOW
                     and _near(plain, following, next_second)
                 ):
-                    other = 4 + _same(plain, following + 4, next_second + 4, most)
+                    other = 4 + same(plain, following + 4, next_second + 4, most)
                     if other > length:
                         t, at, length = np.int64(next_second), following, other
                 s = at
@@ -147,18 +147,18 @@ def guess(
 
         if version == _PLAIN:
             if length == 0:
-                length = 4 + _same(plain, s + 4, t + 4, min(LONGEST_MATCH - 4, end - s - 4))
+                length = 4 + same(plain, s + 4, t + 4, min(LONGEST_MATCH - 4, end - s - 4))
         elif length == 0:
-            length = 4 + _same(plain, s + 4, t + 4, end - s - 4)
+            length = 4 + same(plain, s + 4, t + 4, end - s - 4)
         elif length == LONGEST_MATCH:
-            length += _same(plain, s + length, t + length, end - s - length)
+            length += same(plain, s + length, t + length, end - s - length)
         if version != _PLAIN and length < 30 and s + length < limit:
             # Perhaps what follows the match was seen behind a longer one.
             skip = 2 if version == _SKIP else 0
             other_t = np.int64(newer[_hash7(plain, s + length)]) - length + skip
             other_s = s + skip
             if other_t >= lowest and 0 < other_s - other_t < WINDOW:
-                other = _same(plain, other_s, other_t, end - other_s)
+                other = same(plain, other_s, other_t, end - other_s)
                 if other > length:
                     s, t, length = other_s, other_t, other
         while (

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from naru.store.deflate import chunks
+from naru.store.deflate import chunks, fastest
 from naru.store.deflate.bits import Bytes, Ints
 from naru.store.deflate.chains import HASHES, WINDOW, insert, slide
 from naru.store.deflate.corrections import (
@@ -58,11 +58,13 @@ class Matcher(Protocol):
 def matcher(predictor: str, size: int) -> Matcher:
     """By its name, for `size` plain bytes at once; `KeyError` for an unknown one."""
     if predictor in chunks.KLAUSPOST:
-        return Chunked(chunks.KLAUSPOST[predictor], size)
+        return Pgzip(chunks.KLAUSPOST[predictor], size)
+    if predictor == "go-1":
+        return BestSpeed(size)
     return Lazy(GO[predictor])
 
 
-PREDICTORS: Final = ("go-6", "klauspost-5c", *(name for name in GO if name != "go-6"),
+PREDICTORS: Final = ("go-6", "klauspost-5c", "go-1", *(name for name in GO if name != "go-6"),
                      "klauspost-5b", "klauspost-5a")  # fmt: skip
 """All of them, the most frequent ones first."""
 
@@ -120,29 +122,25 @@ class Lazy:
         )  # fmt: skip
 
 
-class Chunked:
-    """klauspost/compress, level 5; behind a flush as pgzip has it."""
+class _Chunked:
+    """One that takes chunks, and may guess all tokens of one before they are compared."""
 
     ahead = chunks.CHUNK
     flushes = True
 
-    def __init__(self, version: int, size: int) -> None:
-        self._version = version
+    def __init__(self, tables: int, bits: int, size: int) -> None:
         self._lowest = 0
         self._chunk = 0  # where the next one begins
-        self._tables = [np.full(1 << chunks.BITS, chunks.NONE, np.int32) for _ in range(3)]
+        self._tables = [np.full(1 << bits, chunks.NONE, np.int32) for _ in range(tables)]
         self._guesses = np.zeros(size, np.int32)
+
+    def _guess(self, plain: Bytes, begin: int, end: int) -> None:
+        raise NotImplementedError
 
     def begin(self, at: int) -> None:
         for table in self._tables:
             table[:] = chunks.NONE
         self._lowest = self._chunk = at
-
-    def flush(self, plain: Bytes, at: int) -> None:
-        dictionary = max(at - _DICTIONARY, self._lowest)
-        self.begin(dictionary)
-        if dictionary < at:
-            self._guess(plain, dictionary, at)
 
     def slide(self, by: int) -> None:
         self._lowest -= by
@@ -151,16 +149,10 @@ class Chunked:
             slide(table, by)
         self._guesses[:-by] = self._guesses[by:].copy()
 
-    def _guess(self, plain: Bytes, begin: int, end: int) -> None:
-        short, newer, older = self._tables
-        chunks.guess(
-            self._version, plain, short, newer, older, begin, end, self._lowest, self._guesses
-        )
-        self._chunk = end
-
     def pass_over(self, plain: Bytes, at: int, stop: int, end: int) -> None:
         while self._chunk < stop:
-            self._guess(plain, self._chunk, min(self._chunk + chunks.CHUNK, end))
+            begin, self._chunk = self._chunk, min(self._chunk + chunks.CHUNK, end)
+            self._guess(plain, begin, self._chunk)
 
     def correct(self, plain: Bytes, at: int, stop: int, end: int, tokens: Ints) -> bytes:
         self.pass_over(plain, at, stop, end)
@@ -175,5 +167,38 @@ class Chunked:
         return int(corrected_guessed(self._guesses, at, stop, tokens, tokens.size, data))
 
 
-LAG: Final = max(Lazy.ahead, Chunked.ahead) + LONGEST_MATCH
+class Pgzip(_Chunked):
+    """klauspost/compress, level 5; behind a flush as pgzip has it."""
+
+    def __init__(self, version: int, size: int) -> None:
+        super().__init__(3, chunks.BITS, size)
+        self._version = version
+
+    def flush(self, plain: Bytes, at: int) -> None:
+        dictionary = max(at - _DICTIONARY, self._lowest)
+        self.begin(dictionary)
+        self._guess(plain, dictionary, at)
+        self._chunk = at
+
+    def _guess(self, plain: Bytes, begin: int, end: int) -> None:
+        short, newer, older = self._tables
+        chunks.guess(
+            self._version, plain, short, newer, older, begin, end, self._lowest, self._guesses
+        )
+
+
+class BestSpeed(_Chunked):
+    """Go's compress/flate, level 1."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(1, fastest.BITS, size)
+
+    def flush(self, plain: Bytes, at: int) -> None:
+        """It goes on with what it knows."""
+
+    def _guess(self, plain: Bytes, begin: int, end: int) -> None:
+        fastest.guess(plain, self._tables[0], begin, end, self._guesses)
+
+
+LAG: Final = max(Lazy.ahead, _Chunked.ahead) + LONGEST_MATCH
 """Most plain bytes behind a note that are wanted with it."""

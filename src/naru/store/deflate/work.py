@@ -47,7 +47,7 @@ def take_apart(fds: list[int]) -> None:
 
     with open(fds[0], "wb") as out, open(fds[1], "rb", buffering=0) as source:
         size = os.fstat(source.fileno()).st_size
-        predictor = _best(source.read(_SAMPLE))
+        predictor = best(source.read(_SAMPLE))
         source.seek(0)
         counted = _Counted(out)
         compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
@@ -69,7 +69,7 @@ def take_apart(fds: list[int]) -> None:
             raise TooMuch("what the plain bytes do not tell is too much")
 
 
-def _best(sample: bytes) -> str:
+def best(sample: bytes) -> str:
     """The predictor that is right most often about the beginning of the file."""
     from naru.store.deflate.analysis import Analysis, NotDeflate
     from naru.store.deflate.matchers import PREDICTORS
