@@ -49,7 +49,7 @@ class App:
         networks = asyncio.ensure_future(base.networks.start())
         try:
             await base.stores.layers.recover()
-            await base.library.recover()
+            await base.library.sweeper.recover()
             await base.volumes.recover()
             await self._containers.lost_files.restore()
             for runtime in base.runtimes.values():

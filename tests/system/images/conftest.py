@@ -72,7 +72,7 @@ class Images:
         self.listing = Listing(library=self.library)
         self.removal = Removal(library=self.library)
         await self.layers.recover()
-        await self.library.recover()
+        await self.library.sweeper.recover()
         return self
 
     async def close(self) -> None:

@@ -71,7 +71,7 @@ async def test_they_come_and_go_with_the_image(
     await collect(images.puller.pull(parse(name)))
     image = images.library.find(name)
     assert image.architecture == oci.host_platform().architecture
-    await images.library.sweep()
+    await images.library.sweeper.sweep()
     await images.close()
     await images.open()
     shown = images.listing.inspect(name, manifests=True)

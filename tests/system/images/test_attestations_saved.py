@@ -93,7 +93,7 @@ async def test_a_round_trip(
     await remove(images, name)
     told = await collect(images.loader.load(pieces(saved)))
     assert told[-1] == {"stream": f"Loaded image: {name}\n"}
-    await images.library.sweep()
+    await images.library.sweeper.sweep()
     loaded = images.library.find(name)
     assert (loaded.id, loaded.manifest, loaded.index) == (image.id, image.manifest, digest)
     assert await save(images, name) == saved
@@ -281,7 +281,7 @@ async def test_those_that_index_json_itself_names(
     assert (image.manifest, image.attestations[0]) == (own["digest"], attestation["digest"])
     if not named:
         await images.library.tag(image.id, parse(name))
-    await images.library.sweep()
+    await images.library.sweeper.sweep()
     saved = await save(images, name)
     digest, entries = nested(saved)
     assert digest == image.index

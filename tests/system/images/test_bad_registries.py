@@ -42,7 +42,7 @@ async def test_an_index_leads_to_our_platform(images: Images, flaky: FlakyRegist
     assert told[-2] == {"status": f"Digest: {flaky.digest}"}
     image = images.library.find(f"{flaky.host}/image@{flaky.digest}")
     assert image.index == flaky.digest
-    assert set(images.blobs.digests()) == images.library.needed_blobs()
+    assert set(images.blobs.digests()) == images.library.sweeper.needed_blobs()
     with pytest.raises(NotFound, match="no matching manifest for linux/arm64 in the manifest list"):
         await pull(images, flaky, platform=parse_platform("linux/arm64"))
 
@@ -107,7 +107,7 @@ async def test_a_lying_registry_leaves_nothing(
     if what in ("bytes", "tar"):
         assert isinstance(caught.value, InternalError)
         assert "filesystem layer verification failed for digest" in str(caught.value)
-    await images.library.sweep()
+    await images.library.sweeper.sweep()
     assert is_clean(images)
     flaky.spoil = lambda _, answer: answer
     await pull(images, flaky)

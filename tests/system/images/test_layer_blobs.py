@@ -41,7 +41,7 @@ async def test_a_loaded_image_has_no_blobs_of_layers(dropping: Images, registry:
     first = await collect(dropping.pusher.push(parse(name)))
     await dropping.tasks.settled()
     assert compressed(dropping) == []
-    await dropping.library.sweep()
+    await dropping.library.sweeper.sweep()
     # Elsewhere the registry knows nothing of it: the blobs are made again.
     await dropping.library.tag(name, parse(f"{registry}/dropped/other:1"))
     for blob in dropping.records.blobs.values():

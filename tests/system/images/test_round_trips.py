@@ -172,7 +172,7 @@ async def test_concurrent_pulls_share_and_restart_keeps(images: Images, registry
     await images.open()
     assert images.library.find(name) == image
     assert set(images.blobs.digests()) == blobs
-    assert images.library.needed_blobs() == blobs
+    assert images.library.sweeper.needed_blobs() == blobs
 
 
 async def test_removal_texts(images: Images) -> None:
@@ -210,7 +210,7 @@ async def test_bad_archives_leave_nothing(images: Images) -> None:
         with pytest.raises(InvalidParameter):
             await collect(images.loader.load(pieces(bad)))
     await images.tasks.settled()
-    await images.library.sweep()
+    await images.library.sweeper.sweep()
     assert images.listing.images() == []
     assert images.blobs.disk_usage() == 0
     assert images.records.layers.values() == []

@@ -28,11 +28,11 @@ class BlobInspection:
             )  # fmt: skip
         for digest in await self._orphans():
             yield Finding(
-                "orphan-blob", digest, "no image needs it", self._library.sweep, "remove it"
+                "orphan-blob", digest, "no image needs it", self._library.sweeper.sweep, "remove it"
             )
         async for finding in self._contents(verify=verify):
             yield finding
-        needed = self._library.needed_blobs()
+        needed = self._library.sweeper.needed_blobs()
         for blob in self._library.records.blobs.values():
             # It is remembered how or where it may be had, and no file is kept of it.
             elsewhere = not blob.kept and blob.id in needed
@@ -55,11 +55,11 @@ class BlobInspection:
         here = await asyncio.to_thread(lambda: list(blobs.digests()))
         unneeded = self._unneeded(here)
         if unneeded:
-            await self._library.settled()
+            await self._library.sweeper.settled()
         return [digest for digest in self._unneeded(unneeded) if blobs.has(digest)]
 
     def _unneeded(self, digests: list[str]) -> list[str]:
-        needed, blobs = self._library.needed_blobs(), self._library.blobs
+        needed, blobs = self._library.sweeper.needed_blobs(), self._library.blobs
         return [
             each
             for each in digests
@@ -68,10 +68,10 @@ class BlobInspection:
 
     async def _contents(self, *, verify: bool) -> AsyncIterator[Finding]:
         blobs, sizes = self._library.blobs, self._sizes()
-        for digest in sorted(self._library.needed_blobs()):
+        for digest in sorted(self._library.sweeper.needed_blobs()):
             text = await asyncio.to_thread(self._fault, digest, sizes.get(digest), verify)
             # Still needed, and still there: an image may be removed while its blobs are read.
-            if text and digest in self._library.needed_blobs() and blobs.has(digest):
+            if text and digest in self._library.sweeper.needed_blobs() and blobs.has(digest):
                 yield Finding(
                     "damaged-blob", digest, text, functools.partial(self._remove, digest),
                     "remove it",

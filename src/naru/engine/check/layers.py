@@ -60,7 +60,7 @@ class LayerInspection:
         for record in await self._unused():
             yield Finding(
                 "unused-layer", record.chain_id, "no image and no container needs it",
-                self._library.sweep, "remove it",
+                self._library.sweeper.sweep, "remove it",
             )  # fmt: skip
 
     async def _contents(self) -> AsyncIterator[Finding]:
@@ -97,7 +97,7 @@ class LayerInspection:
         found = {record.storage_id for record in await layers.unused()}
         if not found:
             return []
-        await self._library.settled()
+        await self._library.sweeper.settled()
         return [record for record in await layers.unused() if record.storage_id in found]
 
     async def _forget(self, record: LayerRecord) -> None:

@@ -1,4 +1,4 @@
-"""The images that are here: found by id, name or digest; added, named, and swept when unneeded."""
+"""The images that are here: found by id, name or digest, added and named."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 import msgspec
 
 from naru.engine.images import arrivals, events, platforms
+from naru.engine.images.sweeper import Sweeper
 from naru.spec import reference as references
 from naru.spec.errors import InvalidParameter, NotFound, no_such_image
 from naru.spec.events import Event
@@ -21,8 +22,8 @@ from naru.spec.oci import Descriptor, ImageConfig, Platform, digest_of, parse_ti
 from naru.spec.reference import Reference
 from naru.store.blobs import BlobStore, Lease
 from naru.store.layers import LayerStore
-from naru.store.recipes import Recipes, notes_of
-from naru.store.records import Change, Records, delete, put
+from naru.store.recipes import Recipes
+from naru.store.records import Change, Records, put
 
 _HEX = re.compile(r"[0-9a-f]{1,64}")
 _WHOLE_ID = re.compile(r"(sha256:)?[0-9a-f]{64}")
@@ -38,7 +39,7 @@ class Library:
         self._configs: OrderedDict[str, ImageConfig] = OrderedDict()
         self.changing = asyncio.Lock()
         """Held while names and images change: what is decided on them stays true meanwhile."""
-        self._sweeping = asyncio.Lock()
+        self.sweeper = Sweeper(records=records, blobs=blobs, layers=layers, changing=self.changing)
 
     # -- finding --------------------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ class Library:
                 manifest=digest_of(manifest), index=digest_of(index) if index else "",
                 layers=list(layers), attestations=list(attestations), archived=archived,
             )  # fmt: skip
-        async with self.sweeping():
+        async with self.sweeper.sweeping():
             with self.blobs.lease(digest_of(document) for document in documents):
                 for document in documents:
                     await asyncio.to_thread(self.blobs.put, document)
@@ -236,7 +237,7 @@ class Library:
             raise InvalidParameter(
                 "refusing to create an ambiguous tag using digest algorithm as name"
             )
-        async with self.sweeping(), self.changing:
+        async with self.sweeper.sweeping(), self.changing:
             found = self.find_all(source)
             image = self.find(found[0].id)  # as it is stored
             now = time.time_ns()
@@ -269,8 +270,8 @@ class Library:
                 finally:
                     taken.update(lease.held)
         finally:
-            if taken - self.needed_blobs():
-                await self.sweep()
+            if taken - self.sweeper.needed_blobs():
+                await self.sweeper.sweep()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Callable[[ImageRecord], None]]:
@@ -287,68 +288,3 @@ class Library:
         finally:
             for chain in chains:
                 self.layers.release(chain)
-
-    # -- sweeping -------------------------------------------------------------------------------
-
-    @contextlib.asynccontextmanager
-    async def sweeping(self) -> AsyncIterator[None]:
-        """Where images and names change: what only those that are gone or moved needed goes."""
-        before = self.needed_blobs()
-        yield
-        if before - self.needed_blobs():
-            await self.sweep()
-
-    async def sweep(self) -> int:
-        """Remove layers and blobs that no image needs -> bytes of the blobs freed."""
-        async with self._sweeping:
-            return await self._sweep()
-
-    async def settled(self) -> None:
-        """Wait for the removals that have begun: what is unneeded after it is so for good."""
-        async with self.changing:
-            pass
-        async with self._sweeping:
-            pass
-
-    async def _sweep(self) -> int:
-        await self.layers.release_unused()
-        # What an image needed has lost its record for good, before it is gone.
-        await self.records.flush()
-        self.blobs.begin_sweep()
-        needed = self.needed_blobs()
-        freed = await asyncio.to_thread(self.blobs.sweep, needed)
-        gone = [
-            b.id
-            for b in self.records.blobs.values()
-            # Where one that was not kept may be had is remembered as long as an image needs it.
-            if not self.blobs.has(b.id) and (b.kept or b.id not in needed)
-        ]
-        if gone:
-            await self.records.commit(*(delete(self.records.blobs, blob) for blob in gone))
-        return freed
-
-    def needed_blobs(self) -> set[str]:
-        needed: set[str] = set()
-        diff_ids: set[str] = set()
-        for image in self.records.images.values():
-            needed.add(image.id)
-            needed.update(arrivals.digests(image))
-            diff_ids.update(image.diff_ids)
-        for tag in self.records.tags.values():
-            needed.add(tag.name.partition("@")[2])
-            for arrival in tag.arrivals.values():
-                needed.update(arrivals.digests(arrival))
-        for blob in self.records.blobs.values():
-            if blob.diff_id in diff_ids:
-                needed.update((blob.id, notes_of(blob.recipe)))
-        needed.discard("")
-        return needed
-
-    async def recover(self) -> None:
-        """At start, after the layers' own recovery: nothing half made stays on the disk."""
-        await asyncio.to_thread(self.blobs.clean)
-        for blob in self.records.blobs.values():
-            if blob.recipe and not blob.kept:  # it was about to be removed
-                self.blobs.remove(blob.id)
-        with contextlib.suppress(FileNotFoundError):
-            await self.sweep()

@@ -159,7 +159,7 @@ class Puller:
             yield
         except BaseException as error:
             if is_full(error):
-                self._tasks.spawn(self._library.sweep(), name="sweep after pull")
+                self._tasks.spawn(self._library.sweeper.sweep(), name="sweep after pull")
             else:
                 self._library.blobs.spare(digests)
             raise

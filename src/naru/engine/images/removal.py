@@ -56,7 +56,7 @@ class Removal:
         `platforms`: only these of an image of several.
         """
         library = self._library
-        async with library.sweeping(), library.changing:
+        async with library.sweeper.sweeping(), library.changing:
             image = library.find(ref)
             names = library.names_of(image.id)
             plan = _Plan()
@@ -278,7 +278,7 @@ class Removal:
             self._delete_companions(plan)
             plan.events.append(Event(type="image", action="prune", actor_id=""))
             await library.records.commit(*plan.changes, events=plan.events)
-        await library.sweep()
+        await library.sweeper.sweep()
         reclaimed = before - self._layer_bytes()
         return {"ImagesDeleted": plan.told or None, "SpaceReclaimed": reclaimed}
 
