@@ -34,6 +34,7 @@ class Client:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    closed: bool = False
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -67,3 +68,4 @@ class Client:
     async def close(self) -> None:
         self.writer.close()
         await self.writer.wait_closed()
+        self.closed = True

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import h11
@@ -133,7 +132,7 @@ class Connection(asyncio.Protocol):
             body=body,
             take_over=self._take_over,
             watch=self._watch,
-            straight=functools.partial(self._straight, headers),
+            straight=self._straight,
         )
         self.task = self._loop.create_task(self._serve(request, body))
 
@@ -144,11 +143,8 @@ class Connection(asyncio.Protocol):
                 h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
             )
 
-    def _straight(self, headers: Mapping[str, str]) -> SocketBody | None:
-        if self._eof or self._lost:
-            return None
-        chunked = "transfer-encoding" in headers
-        return self._in.straight(None if chunked else int(headers.get("content-length", "0")))
+    def _straight(self) -> SocketBody | None:
+        return None if self._eof or self._lost else self._in.straight()
 
     def _refuse(self, error: h11.RemoteProtocolError) -> None:
         """The client does not speak HTTP: say so if that is still possible, and hang up."""

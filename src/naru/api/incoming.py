@@ -9,7 +9,7 @@ one may go past the parser and the event loop (`straight`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import h11
 
@@ -42,6 +42,7 @@ class Incoming:
         self._began = began
         self._refused = refused
         self._proceed = proceed
+        self._length: int | None = 0  # of the body; None: it comes in chunks
         self._behind = 0
         self._holds: set[str] = set()  # why reading is paused
         self._let_go = False
@@ -91,11 +92,8 @@ class Incoming:
             self._stop_counting()
             self.advance()
 
-    def straight(self, length: int | None) -> SocketBody | None:
-        """The body for a thread to read; None where it has begun, or where the socket speaks TLS.
-
-        `length` is None for one in chunks.
-        """
+    def straight(self) -> SocketBody | None:
+        """The body for a thread to read; None where it has begun, or the socket speaks TLS."""
         assert self.body is not None
         if self.body.begun or (sock := plain_socket(self._transport)) is None:
             return None
@@ -105,7 +103,7 @@ class Incoming:
         self._proceed()
         head = self.http.trailing_data[0]
         self._skipped = len(head)
-        return SocketBody(sock, head, length, self._went_straight)
+        return SocketBody(sock, head, self._length, self._went_straight)
 
     @property
     def unparsed(self) -> bytes:
@@ -144,7 +142,9 @@ class Incoming:
             key, text = name.decode("latin-1"), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
         self.body = Body(wanted=self._wanted, pace=lambda slow: self._hold("body", slow))
-        self.body.begun = not has_body(headers)
+        chunked = "transfer-encoding" in headers
+        self._length = None if chunked else int(headers.get("content-length", "0"))
+        self.body.begun = self._length == 0
         self._began(event, headers)
 
     def _wanted(self) -> None:
@@ -176,7 +176,3 @@ class Incoming:
 
 def _parser() -> h11.Connection:
     return h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_LIMIT)
-
-
-def has_body(headers: Mapping[str, str]) -> bool:
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"

@@ -31,7 +31,7 @@ class HttpRequest:
         body: Body,
         take_over: Callable[[bytes], RawConnection],
         watch: Callable[[], asyncio.Future[None]],
-        straight: Callable[[], StraightReader | None] = lambda: None,
+        straight: Callable[[], StraightReader | None],
     ) -> None:
         path, _, query = target.partition("?")
         if not path.startswith("/"):

@@ -150,13 +150,8 @@ async def relay(source: Piped, out: socket.socket) -> None:
     """
     stop = os.eventfd(0, os.EFD_CLOEXEC)
     try:
-        sending = asyncio.ensure_future(in_own_thread(_Relay(source.fd, out, stop).run, "relay"))
-        try:
-            await asyncio.shield(sending)
-        except asyncio.CancelledError:
-            os.eventfd_write(stop, 1)
-            await asyncio.wait([sending])
-            raise
+        send = _Relay(source.fd, out, stop).run
+        await in_own_thread(send, "relay", cancel=lambda: os.eventfd_write(stop, 1))
     finally:
         os.close(stop)
 

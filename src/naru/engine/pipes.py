@@ -65,10 +65,10 @@ class Inbound(RawReader):
         straight = self._pieces.straight() if isinstance(self._pieces, Straight) else None
         if straight is not None:
             with straight:
-                return await _finished(work, straight, straight.cancel)
+                return await _read_by(work, straight, straight.cancel)
         feeder = asyncio.create_task(self._feed(), name="inbound stream")
         try:
-            return await _finished(work, self, self._cancel)
+            return await _read_by(work, self, self._cancel)
         finally:
             self._unwanted = True
             self._room.set()
@@ -123,18 +123,10 @@ class Inbound(RawReader):
         return bytes(first)
 
 
-async def _finished(
+async def _read_by(
     work: Callable[[BinaryIO], T], source: RawReader, cancel: Callable[[], None]
 ) -> T:
-    """`work(source)` in a thread -> its result. Cancelled, it has ended all the same."""
-    read = in_own_thread(lambda: work(cast(BinaryIO, source)), "inbound")
-    working = asyncio.ensure_future(read)
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        cancel()
-        await asyncio.wait([working])
-        raise
+    return await in_own_thread(lambda: work(cast(BinaryIO, source)), "inbound", cancel=cancel)
 
 
 async def outbound(work: Callable[[BinaryIO], object]) -> AsyncIterator[bytes | Piped]:
@@ -149,6 +141,8 @@ async def outbound(work: Callable[[BinaryIO], object]) -> AsyncIterator[bytes | 
             work(out)
 
     working = asyncio.ensure_future(in_own_thread(write, "outbound"))
+    # That nobody reads any more is no news, however the iteration ends.
+    working.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     try:
         piped = Piped(reading)
         if await piped.begun():
@@ -157,8 +151,6 @@ async def outbound(work: Callable[[BinaryIO], object]) -> AsyncIterator[bytes | 
     finally:
         os.close(reading)  # first: who still writes is to know
         await asyncio.wait([working])
-        if not working.cancelled():
-            working.exception()
 
 
 async def from_worker(

@@ -37,5 +37,6 @@ async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
         edge = Edge(path, router, server)
         yield edge
     for client in edge.clients:
-        client.writer.transport.abort()
+        if not client.closed:  # asyncio's transport has let go of its loop by then
+            client.writer.transport.abort()
     await server.close(grace=0.1)
