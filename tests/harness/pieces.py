@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from naru.kernel.pipes import Piped, unpiped
+from naru.kernel.pipes import Piped
 
 
 async def joined(pieces: AsyncIterator[bytes | Piped]) -> bytes:
-    return b"".join([piece async for piece in unpiped(pieces)])
+    found: list[bytes] = []
+    async for piece in pieces:
+        found += [each async for each in piece] if isinstance(piece, Piped) else [piece]
+    return b"".join(found)

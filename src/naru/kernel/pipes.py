@@ -52,16 +52,6 @@ class Piped:
             yield piece
 
 
-async def unpiped(pieces: AsyncIterator[bytes | Piped]) -> AsyncIterator[bytes]:
-    """The same stream in bytes alone."""
-    async for piece in pieces:
-        if isinstance(piece, Piped):
-            async for each in piece:
-                yield each
-        else:
-            yield piece
-
-
 def buffered(fd: int) -> int:
     """Bytes that can be read without waiting."""
     size = bytearray(4)
