@@ -97,21 +97,32 @@ class LayerStore(SharedLayers):
                     raise
         return target
 
+    @contextlib.contextmanager
+    def peek(self, layer: str) -> Iterator[Path]:
+        """Blocks. A layer's tree, to read, by the driver's name for it: for a few moments.
+
+        Where its container has it mounted, that mount; what a crash leaves goes at the next start.
+        """
+        target = self.target(layer)
+        if mounts.is_mounted(target):
+            yield target
+            return
+        with shown(self.driver, layer, self._views, read_only=True) as view:
+            yield view
+
     @contextlib.asynccontextmanager
     async def look(self, container_id: str) -> AsyncIterator[Path]:
-        """A container's tree, to read: where it is mounted, or else in a mount for this block.
+        """The same of a container, for as long as it takes: its driver stays the one in use.
 
-        One that cannot be written to: the end of one that can syncs the whole file system.
+        What is mounted for it cannot be written to: the end of what can syncs the file system.
         """
         async with contextlib.AsyncExitStack() as undo:
             driver = await undo.enter_async_context(self.reading())
+            view = self.peek(container_id)
             async with self._locks.hold(container_id):
-                tree = self.target(container_id)
-                if not mounts.is_mounted(tree):
-                    view = shown(driver, container_id, self._views, read_only=True)
-                    with writable.mounting(driver, container_id, self._views):
-                        tree = await self._run(self._quick, view.__enter__)
-                    undo.push_async_callback(self._end_look, container_id, view)
+                with writable.mounting(driver, container_id, self._views):
+                    tree = await self._run(self._quick, view.__enter__)
+            undo.push_async_callback(self._end_look, container_id, view)
             yield tree
 
     async def _end_look(self, container_id: str, view: AbstractContextManager[Path]) -> None:

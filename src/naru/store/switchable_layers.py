@@ -20,7 +20,6 @@ from naru.store.compression import Readable
 from naru.store.driver import Change, StorageDriver, Usage
 from naru.store.gate import Gate
 from naru.store.layers import LayerStore, nothing_more
-from naru.store.mounting import shown
 from naru.store.records import Records
 from naru.store.room import Room
 from naru.store.shared_layers import StagedLayer
@@ -67,19 +66,6 @@ class SwitchableLayers(LayerStore):
     def reading_in_thread(self, *, on_behalf: bool = False) -> Iterator[StorageDriver]:
         with self._gate.passing_in_thread(on_behalf=on_behalf):
             yield self.driver
-
-    @contextmanager
-    def peek(self, layer: str) -> Iterator[Path]:
-        """Blocks. A layer's tree, to read, by the driver's name for it: for a few moments.
-
-        Where its container has it mounted, that mount; what a crash leaves goes at the next start.
-        """
-        target = self.target(layer)
-        if mounts.is_mounted(target):
-            yield target
-            return
-        with shown(self.driver, layer, self._views, read_only=True) as view:
-            yield view
 
     async def await_unmounted(self, container_ids: Sequence[str], *, seconds: float) -> list[str]:
         """Wait until no tree of these is mounted -> those that are, after `seconds`."""

@@ -80,7 +80,7 @@ def test_a_picture(stage: Stage) -> None:
 
 
 def test_nothing_stays_mounted(stage: Stage) -> None:
-    assert not list((stage.daemon.exec_root / "views").glob("peek-*"))
+    assert not list((stage.daemon.exec_root / "views").glob("tree-*"))
 
 
 def test_the_benchmark_compares_and_cleans_up() -> None:
