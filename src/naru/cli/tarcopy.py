@@ -9,30 +9,23 @@ from naru.cli.failures import CliError
 from naru.engine.containers.tree_archive import write_tree
 from naru.spec.errors import InvalidParameter
 from naru.store.kind_keeper import KindKeeper
-from naru.store.raw_reader import RawReader
+from naru.store.piece_reader import PieceReader
 from naru.store.tarentry import HARDLINK, Entry, ExtractError, TarError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import BinaryIO
 
 _PIECE = 1 << 18
 
 
-class StreamFile(RawReader):
+class StreamFile(PieceReader):
     """An iterator of bytes as a file; counts what passed."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = memoryview(b"")
-        self.count = 0
+    count = 0
 
     def some(self, size: int) -> bytes:
-        if not self._rest:
-            self._rest = memoryview(next(self._chunks, b""))
-        data = bytes(self._rest[:size])
-        self._rest = self._rest[len(data) :]
+        data = super().some(size)
         self.count += len(data)
         return data
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import io
 import logging
 import os
 import threading
@@ -15,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from naru.kernel.writeback import Writeback
 from naru.spec.errors import InternalError, InvalidParameter
@@ -85,9 +87,15 @@ class PartialBlobs:
             except OSError as error:
                 _log.warning("blobs: the remains of %s are not removed: %s", leftover, error)
 
-    def begun(self, path: Path) -> None:
+    def open(self, path: Path, mode: Literal["xb", "a+b"]) -> io.FileIO:
+        """To be at work on it, until `ended`."""
         with self._lock:
             self._growing[path.name] += 1
+        try:
+            return path.open(mode, buffering=0)
+        except BaseException:
+            self.ended(path)
+            raise
 
     def ended(self, path: Path) -> None:
         with self._lock:
@@ -102,12 +110,7 @@ class Ingest:
         self._place = place
         self._path = path
         self._meter = place.meter()
-        place.begun(path)
-        try:
-            self._file = path.open("xb", buffering=0)
-        except BaseException:
-            place.ended(path)
-            raise
+        self._file = place.open(path, "xb")
         self._writeback = Writeback(self._file.fileno())
         self._hash = hashlib.sha256()
         self.size = 0
@@ -159,12 +162,7 @@ class Download:
         self._digest = digest
         self._hash = hashlib.sha256()
         self._meter = place.meter()
-        place.begun(path)
-        try:
-            self._file = path.open("a+b", buffering=0)
-        except BaseException:
-            place.ended(path)
-            raise
+        self._file = place.open(path, "a+b")
         self._lock = threading.Lock()  # a cancelled writer's thread may still be at it
         self.size = size
         self.offset = 0

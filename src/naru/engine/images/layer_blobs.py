@@ -21,6 +21,7 @@ from naru.spec.images import BlobRecord, ImageRecord
 from naru.spec.oci import DOCKER_LAYER_GZIP
 from naru.store import recipes
 from naru.store.blobs import Lease
+from naru.store.named_locks import NamedLocks
 from naru.store.records import put
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class LayerBlobs:
         self._library = library
         self._tars = LayerTars(library)
         self._drop = drop
-        self._making: dict[str, asyncio.Lock] = {}
+        self._making = NamedLocks()
         self._tried: set[str] = set()
         """Blobs that no recipe was found for: that takes long."""
         if drop and not library.recipes.takes_notes:
@@ -46,7 +47,7 @@ class LayerBlobs:
 
     async def of(self, diff_id: str, lease: Lease) -> BlobRecord:
         """A compressed blob of a layer, made where there never was one; it may not be here now."""
-        async with self._making.setdefault(diff_id, asyncio.Lock()):
+        async with self._making.hold(diff_id):
             for record in self._library.records.blobs.values():
                 made = record.recipe and self._library.recipes.can(record.recipe)
                 if record.diff_id == diff_id and (made or self._library.blobs.has(record.id)):
@@ -64,7 +65,7 @@ class LayerBlobs:
 
     async def restore(self, digest: str, diff_id: str, lease: Lease) -> None:
         """Have the blob here, under the digest by which it came."""
-        async with self._making.setdefault(diff_id, asyncio.Lock()):
+        async with self._making.hold(diff_id):
             if self._library.blobs.has(digest):
                 return
             record = self._library.records.blobs.get(digest)
