@@ -23,9 +23,6 @@ from naru.spec.errors import NaruError
 from naru.spec.oci import Descriptor, Platform
 from naru.spec.reference import Reference
 
-_REF_NAME = "org.opencontainers.image.ref.name"
-_CONTAINERD_NAME = "io.containerd.image.name"
-
 
 class LaidOut(NamedTuple):
     """One image of a layout; `came_by` is the index that names it, or one made for it."""
@@ -160,7 +157,7 @@ def _unnamed(received: Received, entry: Descriptor) -> Descriptor:
     annotations = {
         key: value
         for key, value in entry.annotations.items()
-        if key not in (_REF_NAME, _CONTAINERD_NAME)
+        if key not in (oci.REF_NAME, oci.CONTAINERD_NAME)
     }
     return msgspec.structs.replace(
         entry,
@@ -178,7 +175,7 @@ def _is_no_image(entry: Descriptor) -> bool:
 
 
 def _names(entry: Descriptor) -> list[Reference]:
-    text = entry.annotations.get(_CONTAINERD_NAME) or entry.annotations.get(_REF_NAME, "")
+    text = entry.annotations.get(oci.CONTAINERD_NAME) or entry.annotations.get(oci.REF_NAME, "")
     if not text or (":" not in text and "/" not in text):
         return []  # a bare tag names no repository
     with contextlib.suppress(NaruError):

@@ -209,7 +209,7 @@ def _named_entries(entry: dict[str, Any], names: Sequence[Reference]) -> list[di
         return [entry]
     return [
         {**entry, "annotations": {
-            "io.containerd.image.name": str(name), "org.opencontainers.image.ref.name": name.tag,
+            oci.CONTAINERD_NAME: str(name), oci.REF_NAME: name.tag,
         }}
         for name in names
     ]  # fmt: skip

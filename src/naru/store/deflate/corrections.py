@@ -31,6 +31,16 @@ def _put(out: Bytes, at: Int, number: Int) -> Int:
 
 
 @inlined
+def _put_real(out: Bytes, at: Int, right: Int, token: Int) -> Int:
+    """What `_real` reads, behind how many were right before it."""
+    at = _put(out, at, right)
+    at = _put(out, at, token >> 16)
+    if token:
+        at = _put(out, at, token & 0xFFFF)
+    return at
+
+
+@inlined
 def _get(data: Bytes, at: Int) -> tuple[Int, Int]:
     number = np.int64(0)
     shift = 0
@@ -78,10 +88,7 @@ def correct(
         if here == token:
             right += 1
         else:
-            at = _put(out, at, right)
-            at = _put(out, at, token >> 16)
-            if token:
-                at = _put(out, at, token & 0xFFFF)
+            at = _put_real(out, at, right, token)
             right = 0
         if token:
             stop = p + covers(token)
@@ -144,10 +151,7 @@ def correct_guessed(guesses: Ints, p: Int, tokens: Ints, count: Int, out: Bytes)
         if guesses[p] == token:
             right += 1
         else:
-            at = _put(out, at, right)
-            at = _put(out, at, token >> 16)
-            if token:
-                at = _put(out, at, token & 0xFFFF)
+            at = _put_real(out, at, right, token)
             right = 0
         p += covers(token)
     return at
