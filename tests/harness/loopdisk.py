@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -57,6 +58,15 @@ def mount_image(kind: str, image: Path, root: Path, options: str = "") -> None:
     )  # fmt: skip
     if mounted.returncode:
         raise NoDisk(f"{kind} cannot be mounted here: {mounted.stderr.strip()}")
+
+
+def fill(folder: Path, *, leave: int) -> Path:
+    """Fill the disk so far that `leave` bytes stay free -> with what, in `folder`."""
+    os.sync()  # ext4 gives back what was removed with its journal's next commit
+    ballast = folder / "ballast"
+    with ballast.open("wb") as out:
+        os.posix_fallocate(out.fileno(), 0, shutil.disk_usage(folder).free - leave)
+    return ballast
 
 
 def unmount_patiently(root: Path, patience: float = 60) -> None:

@@ -6,12 +6,11 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.harness.daemon import Daemon
-from tests.harness.loopdisk import NoDisk, loop_disk
+from tests.harness.loopdisk import NoDisk, fill, loop_disk
 from tests.system.disk.place import problems, root_tar
 
 MIB = 1 << 20
@@ -39,15 +38,6 @@ def small(needs_root: None) -> Iterator[Daemon]:
 
 def free(daemon: Daemon) -> int:
     return shutil.disk_usage(daemon.data_root).free
-
-
-def leave(daemon: Daemon, size: int) -> Path:
-    """Fill the disk so far that this many bytes stay free -> with what."""
-    os.sync()  # ext4 gives back what was removed with its journal's next commit
-    ballast = daemon.data_root.parent / "ballast"
-    with ballast.open("wb") as out:
-        os.posix_fallocate(out.fileno(), 0, free(daemon) - size)
-    return ballast
 
 
 def refused(daemon: Daemon, *command: str) -> str:
@@ -89,21 +79,21 @@ def test_a_container_whose_copy_does_not_fit(small: Daemon) -> None:
     small.docker("commit", "maker", "large")
     remove(small, "maker")
     # Its first container needs the layer with its mount points too: neither fits.
-    ballast = leave(small, FLOOR + IMAGE // 2)
+    ballast = fill(small.data_root.parent, leave=FLOOR + IMAGE // 2)
     assert "copying a layer" in refused(small, "create", "--name", "first", "large", "true")
     ballast.unlink()
     # Now that one fits, and is not left for a container that there is not.
-    ballast = leave(small, FLOOR + 2 * IMAGE)
+    ballast = fill(small.data_root.parent, leave=FLOOR + 2 * IMAGE)
     assert "copying a layer" in refused(small, "create", "--name", "first", "large", "true")
     ballast.unlink()
     count = "while true; do date +%s%N; usleep 100000; done"
     small.docker("run", "-d", "--name", "runs", "large", "sh", "-c", count)
-    ballast = leave(small, FLOOR + IMAGE // 2)
+    ballast = fill(small.data_root.parent, leave=FLOOR + IMAGE // 2)
     assert "copying a layer" in refused(small, "run", "--name", "second", "large", "true")
     assert small.docker("ps", "-a", "--format", "{{.Names}}").stdout.split() == ["runs"]
     # What runs goes on, and starts again, below the floor too.
     ballast.unlink()
-    leave(small, FLOOR // 2)
+    fill(small.data_root.parent, leave=FLOOR // 2)
     assert "making a container's layer" in refused(small, "create", "large", "true")
     assert small.docker("exec", "runs", "sh", "-c", "echo more > /more; cat /more").stdout == (
         "more\n"
@@ -121,7 +111,7 @@ def test_a_layer_whose_copy_does_not_fit(small: Daemon) -> None:
     small.docker("import", "-", "large", input=root_tar(IMAGE))
     small.docker("create", "--name", "made", "large", "/none")
     small.docker("cp", "-", "made:/", input=root_tar(1000))
-    leave(small, FLOOR + IMAGE // 2)
+    fill(small.data_root.parent, leave=FLOOR + IMAGE // 2)
     assert "copying a layer" in refused(small, "commit", "made", "twice")
     assert small.docker("images", "-q", "twice").stdout == ""
 
@@ -131,7 +121,7 @@ def test_a_volume_that_the_image_does_not_fit_into(small: Daemon) -> None:
                  f"mkdir /v; head -c {IMAGE} /dev/urandom > /v/data; touch /v/after")  # fmt: skip
     small.docker("commit", "maker", "large")
     small.docker("create", "--name", "user", "-v", "named:/v", "large", "ls", "/v")
-    ballast = leave(small, FLOOR + IMAGE // 2)
+    ballast = fill(small.data_root.parent, leave=FLOOR + IMAGE // 2)
     assert "populating volume named" in refused(small, "start", "user")
     assert list((small.data_root / "volumes" / "named" / "_data").iterdir()) == []
     ballast.unlink()

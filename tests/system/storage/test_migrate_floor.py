@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.harness.aftermath import until
 from tests.harness.daemon import Daemon
-from tests.harness.loopdisk import NoDisk, loop_disk
+from tests.harness.loopdisk import NoDisk, fill, loop_disk
 from tests.harness.trees import compared
 from tests.system.disk.place import problems, root_tar
 from tests.system.storage.stage import Messages, Stage, kill_when
@@ -47,15 +46,6 @@ def free(stage: Stage) -> int:
     return shutil.disk_usage(stage.daemon.data_root).free
 
 
-def leave(stage: Stage, size: int) -> Path:
-    """Fill the disk so far that this many bytes stay free -> with what."""
-    os.sync()  # ext4 gives back what was removed with its journal's next commit
-    ballast = stage.daemon.root / "ballast"
-    with ballast.open("wb") as out:
-        os.posix_fallocate(out.fileno(), 0, free(stage) - size)
-    return ballast
-
-
 def driver_directory(stage: Stage, driver: str) -> set[str]:
     path = stage.daemon.data_root / driver
     return set(os.listdir(path)) if path.exists() else set()
@@ -78,7 +68,7 @@ def running(stage: Stage) -> bool:
 
 def test_a_migration_that_would_go_below_the_floor_is_not_begun(stage: Stage) -> None:
     stage.daemon.docker("import", "-", "large", input=root_tar(DATA))
-    ballast = leave(stage, FLOOR + DATA // 2)
+    ballast = fill(stage.daemon.root, leave=FLOOR + DATA // 2)
     refused = stage.migrate("--to", "vfs", "--stop", check=False)
     assert "not enough disk space: the layers need about" in refused
     assert "134.2MB of which are to stay so (min-free-space)" in refused
@@ -87,7 +77,7 @@ def test_a_migration_that_would_go_below_the_floor_is_not_begun(stage: Stage) ->
     assert driver_directory(stage, "vfs") <= {"l"}
     # It is the floor alone that was in the way: the disk itself has room.
     ballast.unlink()
-    leave(stage, FLOOR + 4 * DATA)  # its tar is kept beside it
+    fill(stage.daemon.root, leave=FLOOR + 4 * DATA)  # its tar is kept beside it
     stage.migrate("--to", "vfs", "--stop")
     assert stage.driver() == "vfs"
     assert free(stage) >= FLOOR
@@ -108,7 +98,7 @@ def test_an_images_layer_that_does_not_fit_above_the_floor(stage: Stage, target:
     stage.daemon.start()
     stage.daemon.docker("start", "runs")
     # A migration that is begun asks no more whether all of it will fit.
-    ballast = leave(stage, FLOOR + DATA // 2)
+    ballast = fill(stage.daemon.root, leave=FLOOR + DATA // 2)
     before = free(stage)
     assert_refused(stage, stage.migrate("--to", target, "--stop", check=False), before)
     ballast.unlink()
@@ -134,7 +124,7 @@ def test_a_containers_layer_that_does_not_fit_above_the_floor(stage: Stage, targ
                 if "not supported" in message.get("error", ""):
                     pytest.skip(message["error"])
                 carried += message["status"] == "Carried and verified"
-            ballast = leave(stage, FLOOR + DATA // 2)
+            ballast = fill(stage.daemon.root, leave=FLOOR + DATA // 2)
             before = free(stage)
         errors = [message["error"] for message in told if "error" in message]
     assert len(errors) == 1
